@@ -1,0 +1,63 @@
+// The type number of every request. Part of the wire format: never reused, never renumbered. A
+// reply has the type of its request.
+#pragma once
+
+#include <cstdint>
+
+namespace dfs {
+
+enum class MessageType : std::uint16_t {
+  kPing = 1,
+  // Client to master: session.
+  kOpenSession = 10,
+  kKeepAlive = 11,
+  kCloseSession = 12,
+  // Client to master: namespace.
+  kLookup = 20,
+  kGetAttributes = 21,
+  kSetAttributes = 22,
+  kCreate = 23,
+  kUnlink = 24,
+  kRemoveDirectory = 25,
+  kRename = 26,
+  kLink = 27,
+  kReadLink = 28,
+  kReadDirectory = 29,
+  kStatFilesystem = 30,
+  kGetXattr = 31,
+  kSetXattr = 32,
+  kListXattrs = 33,
+  kRemoveXattr = 34,
+  kRevalidate = 35,
+  // Client to master: data.
+  kGetExtents = 40,
+  kCommitExtents = 41,
+  kOpenChunk = 42,
+  kSealChunk = 43,
+  kReportBadReplica = 44,
+  kSyncMetadata = 45,
+  // Chunkserver to master.
+  kRegisterNode = 60,
+  kHeartbeat = 61,
+  kReportInventory = 62,
+  kReportReplicas = 63,
+  // Client, chunkserver or master to chunkserver.
+  kAppend = 80,
+  kRead = 81,
+  kFenceReplica = 82,
+  kSealReplica = 83,
+  kDeleteReplicas = 84,
+  kListReplicas = 85,
+  kVerifyReplica = 86,
+  // Administration.
+  kClusterStatus = 100,
+  kListNodes = 101,
+  kDescribeChunks = 102,
+  kSetPolicy = 103,
+  kListChunks = 104,
+  kCheckMetadata = 105,
+};
+
+inline constexpr std::uint16_t kMessageTypeMax = 105;
+
+}  // namespace dfs

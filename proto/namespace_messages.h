@@ -1,0 +1,267 @@
+// Client to master: names and attributes. Permissions are the kernel's work
+// (`default_permissions`); the master enforces structure. Requests that change something carry a
+// sequence number in the envelope and are applied once however often they arrive.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/ids.h"
+#include "proto/attributes.h"
+#include "proto/extent.h"
+#include "proto/fields.h"
+#include "proto/message_type.h"
+
+namespace dfs {
+
+struct ChunkLocation {
+  ChunkId chunk;
+  std::vector<NodeId> nodes;           // good replicas, those on live servers first
+  std::vector<std::string> addresses;  // one for each node
+  DFS_FIELDS(chunk, nodes, addresses)
+};
+
+struct EntryReply {
+  Attributes attributes;
+  // For a small regular file its whole extent list rides along and saves the reader a round trip.
+  bool has_extents = false;
+  std::vector<Extent> extents;
+  std::vector<ChunkLocation> locations;
+  DFS_FIELDS(attributes, has_extents, extents, locations)
+};
+
+struct AttributesReply {
+  Attributes attributes;
+  DFS_FIELDS(attributes)
+};
+
+struct EmptyReply {
+  DFS_NO_FIELDS
+};
+
+// Fails with kNotFound, kNotDirectory, kNameTooLong, kStale (the parent is gone).
+// "." and ".." are answered too.
+struct LookupRequest {
+  static constexpr MessageType kType = MessageType::kLookup;
+  using Reply = EntryReply;
+  InodeId parent;
+  std::string name;
+  DFS_FIELDS(parent, name)
+};
+
+// Fails with kStale.
+struct GetAttributesRequest {
+  static constexpr MessageType kType = MessageType::kGetAttributes;
+  using Reply = AttributesReply;
+  InodeId inode;
+  DFS_FIELDS(inode)
+};
+
+// Each member that is set is changed. Fails with kStale, kFileTooBig, kIsDirectory (size of a
+// directory), kInvalidArgument. ctime becomes the master's time; mtime too when the size changes
+// and mtime is not given. A new size drops the extents beyond it.
+struct SetAttributesRequest {
+  static constexpr MessageType kType = MessageType::kSetAttributes;
+  using Reply = AttributesReply;
+  InodeId inode;
+  std::optional<std::uint32_t> mode;  // permission bits
+  std::optional<std::uint32_t> uid;
+  std::optional<std::uint32_t> gid;
+  std::optional<std::uint64_t> size_bytes;
+  std::optional<Timestamp> atime;
+  std::optional<Timestamp> mtime;
+  bool atime_now = false;  // the master's time
+  bool mtime_now = false;
+  bool clear_set_id = false;  // drop set-uid and (if group-executable) set-gid, as on a write
+  DFS_FIELDS(inode, mode, uid, gid, size_bytes, atime, mtime, atime_now, mtime_now, clear_set_id)
+};
+
+// Makes an inode of any type with one name. A set-gid parent gives its group, and to directories
+// the bit. Fails with kExists, kNotFound or kStale (the parent is gone), kNotDirectory,
+// kNameTooLong, kTooManyLinks, kInvalidArgument (an impossible name or type).
+struct CreateRequest {
+  static constexpr MessageType kType = MessageType::kCreate;
+  using Reply = EntryReply;
+  InodeId parent;
+  std::string name;
+  std::uint32_t mode = 0;  // type and permissions, umask already applied
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint64_t device = 0;
+  std::string symlink_target;
+  bool pin = false;             // the session holds the new inode open
+  bool existing_is_ok = false;  // open(O_CREAT) without O_EXCL: a regular file there is the answer
+  DFS_FIELDS(parent, name, mode, uid, gid, device, symlink_target, pin, existing_is_ok)
+};
+
+struct UnlinkReply {
+  InodeId inode;                 // what the name stood for
+  std::uint32_t link_count = 0;  // what is left
+  DFS_FIELDS(inode, link_count)
+};
+// Fails with kNotFound, kIsDirectory, kStale.
+struct UnlinkRequest {
+  static constexpr MessageType kType = MessageType::kUnlink;
+  using Reply = UnlinkReply;
+  InodeId parent;
+  std::string name;
+  DFS_FIELDS(parent, name)
+};
+
+// Fails with kNotFound, kNotDirectory, kNotEmpty, kStale.
+struct RemoveDirectoryRequest {
+  static constexpr MessageType kType = MessageType::kRemoveDirectory;
+  using Reply = UnlinkReply;
+  InodeId parent;
+  std::string name;
+  DFS_FIELDS(parent, name)
+};
+
+enum class RenameMode : std::uint8_t { kReplace = 0, kNoReplace = 1, kExchange = 2 };
+inline constexpr std::uint8_t kRenameModeMax = 2;
+
+struct RenameReply {
+  InodeId moved;
+  InodeId replaced;  // lost this name, or 0
+  std::uint32_t replaced_link_count = 0;
+  DFS_FIELDS(moved, replaced, replaced_link_count)
+};
+// POSIX rename(2) and the two flags of renameat2(2). Fails with kNotFound, kExists, kNotEmpty,
+// kIsDirectory, kNotDirectory, kInvalidArgument (a directory into itself), kTooManyLinks, kStale.
+struct RenameRequest {
+  static constexpr MessageType kType = MessageType::kRename;
+  using Reply = RenameReply;
+  InodeId parent;
+  std::string name;
+  InodeId new_parent;
+  std::string new_name;
+  std::uint8_t mode = 0;  // RenameMode
+  DFS_FIELDS(parent, name, new_parent, new_name, mode)
+};
+
+// Fails with kExists, kTooManyLinks, kNotPermitted (a directory), kStale, kNotFound (orphan).
+struct LinkRequest {
+  static constexpr MessageType kType = MessageType::kLink;
+  using Reply = EntryReply;
+  InodeId inode;
+  InodeId new_parent;
+  std::string new_name;
+  DFS_FIELDS(inode, new_parent, new_name)
+};
+
+struct ReadLinkReply {
+  std::string target;
+  DFS_FIELDS(target)
+};
+// Fails with kInvalidArgument (not a symlink), kStale.
+struct ReadLinkRequest {
+  static constexpr MessageType kType = MessageType::kReadLink;
+  using Reply = ReadLinkReply;
+  InodeId inode;
+  DFS_FIELDS(inode)
+};
+
+struct DirectoryEntry {
+  std::string name;
+  std::uint64_t cookie = 0;  // stable while the entry lives; unique in its directory
+  Attributes attributes;
+  DFS_FIELDS(name, cookie, attributes)
+};
+struct ReadDirectoryReply {
+  std::vector<DirectoryEntry> entries;  // in cookie order
+  bool end = false;                     // nothing behind the last entry
+  InodeId parent;                       // of the directory itself, for ".."
+  DFS_FIELDS(entries, end, parent)
+};
+// The entries whose cookie is greater than `cookie` (0: from the start; no entry has cookie 0, and
+// none is above 2^63 - 1). Entries that exist all through a listing appear once in it.
+// Fails with kNotDirectory, kStale.
+struct ReadDirectoryRequest {
+  static constexpr MessageType kType = MessageType::kReadDirectory;
+  using Reply = ReadDirectoryReply;
+  InodeId inode;
+  std::uint64_t cookie = 0;
+  std::uint32_t entries_max = 0;
+  DFS_FIELDS(inode, cookie, entries_max)
+};
+
+struct StatFilesystemReply {
+  std::uint64_t total_bytes = 0;      // at the policy's replica count
+  std::uint64_t available_bytes = 0;  // what users can still write at it
+  std::uint64_t inodes_used = 0;
+  std::uint64_t inodes_max = 0;
+  DFS_FIELDS(total_bytes, available_bytes, inodes_used, inodes_max)
+};
+// By the policy of `inode`.
+struct StatFilesystemRequest {
+  static constexpr MessageType kType = MessageType::kStatFilesystem;
+  using Reply = StatFilesystemReply;
+  InodeId inode;
+  DFS_FIELDS(inode)
+};
+
+struct GetXattrReply {
+  std::string value;
+  DFS_FIELDS(value)
+};
+// Fails with kNoAttribute, kStale.
+struct GetXattrRequest {
+  static constexpr MessageType kType = MessageType::kGetXattr;
+  using Reply = GetXattrReply;
+  InodeId inode;
+  std::string name;
+  DFS_FIELDS(inode, name)
+};
+
+enum class XattrMode : std::uint8_t { kSet = 0, kCreateOnly = 1, kReplaceOnly = 2 };
+inline constexpr std::uint8_t kXattrModeMax = 2;
+
+// Fails with kExists, kNoAttribute, kBufferTooSmall (name), kArgumentTooBig (value), kNoSpace (the
+// list of names would exceed its limit), kStale.
+struct SetXattrRequest {
+  static constexpr MessageType kType = MessageType::kSetXattr;
+  using Reply = EmptyReply;
+  InodeId inode;
+  std::string name;
+  std::string value;
+  std::uint8_t mode = 0;  // XattrMode
+  DFS_FIELDS(inode, name, value, mode)
+};
+
+struct ListXattrsReply {
+  std::vector<std::string> names;  // sorted
+  DFS_FIELDS(names)
+};
+struct ListXattrsRequest {
+  static constexpr MessageType kType = MessageType::kListXattrs;
+  using Reply = ListXattrsReply;
+  InodeId inode;
+  DFS_FIELDS(inode)
+};
+
+// Fails with kNoAttribute, kStale.
+struct RemoveXattrRequest {
+  static constexpr MessageType kType = MessageType::kRemoveXattr;
+  using Reply = EmptyReply;
+  InodeId inode;
+  std::string name;
+  DFS_FIELDS(inode, name)
+};
+
+struct RevalidateReply {
+  std::vector<Attributes> changed;  // inodes whose data_version differs from the one given
+  std::vector<InodeId> gone;
+  DFS_FIELDS(changed, gone)
+};
+// Which of these inodes changed since? For what a client has open and cached.
+struct RevalidateRequest {
+  static constexpr MessageType kType = MessageType::kRevalidate;
+  using Reply = RevalidateReply;
+  std::vector<InodeId> inodes;
+  std::vector<std::uint64_t> data_versions;  // one for each inode
+  DFS_FIELDS(inodes, data_versions)
+};
+
+}  // namespace dfs

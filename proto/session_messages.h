@@ -1,0 +1,67 @@
+// Client to master: the session. Every request of a client carries its session in the envelope.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/ids.h"
+#include "proto/fields.h"
+#include "proto/message_type.h"
+
+namespace dfs {
+
+struct PingReply {
+  std::uint64_t incarnation = 0;  // differs after each start of the answering process
+  DFS_FIELDS(incarnation)
+};
+// Answered by the RPC layer of every server at once, whatever its logic is doing.
+struct PingRequest {
+  static constexpr MessageType kType = MessageType::kPing;
+  using Reply = PingReply;
+  DFS_NO_FIELDS
+};
+
+struct OpenSessionReply {
+  SessionId session;
+  std::string cluster_id;         // 32 hex digits
+  std::uint64_t incarnation = 0;  // of the master process
+  std::uint32_t keep_alive_ms = 0;
+  std::uint32_t session_timeout_ms = 0;
+  DFS_FIELDS(session, cluster_id, incarnation, keep_alive_ms, session_timeout_ms)
+};
+struct OpenSessionRequest {
+  static constexpr MessageType kType = MessageType::kOpenSession;
+  using Reply = OpenSessionReply;
+  std::string client_name;  // host, mount point: for people
+  std::uint64_t nonce = 0;  // random: a repeated request gets the same session
+  DFS_FIELDS(client_name, nonce)
+};
+
+struct KeepAliveReply {
+  std::uint64_t incarnation = 0;
+  DFS_FIELDS(incarnation)
+};
+// Says that the session lives, and which inodes it has open: an unlinked inode is kept while any
+// session pins it. Sent at once before an operation that could free a newly opened inode, else
+// with the regular keep-alive. Repeating it is harmless.
+struct KeepAliveRequest {
+  static constexpr MessageType kType = MessageType::kKeepAlive;
+  using Reply = KeepAliveReply;
+  bool full = false;  // `pinned` is everything the session has open; else a change
+  std::vector<InodeId> pinned;
+  std::vector<InodeId> unpinned;
+  std::uint64_t sequence = 0;  // rising: a late duplicate of an older one is ignored
+  DFS_FIELDS(full, pinned, unpinned, sequence)
+};
+
+struct CloseSessionReply {
+  DFS_NO_FIELDS
+};
+struct CloseSessionRequest {
+  static constexpr MessageType kType = MessageType::kCloseSession;
+  using Reply = CloseSessionReply;
+  DFS_NO_FIELDS
+};
+
+}  // namespace dfs
