@@ -1,0 +1,190 @@
+// Port: what the master remembers. Typed rows, one atomic transaction; no semantics.
+//
+// The implementation is SQLite (master/store_sqlite/); SQL stays inside it. Calls block and are
+// made from the loop thread only. Every mutation happens between begin() and commit(). Reads see
+// the transaction's own writes. Errors are kIo, kNoSpace or kCorrupt and mean that the batch must
+// be rolled back; "not there" is an empty optional or list, never an error. Scans are bounded by
+// their `limit` and ordered as stated.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/ids.h"
+#include "common/result.h"
+#include "proto/attributes.h"
+#include "proto/extent.h"
+
+namespace dfs::master {
+
+struct InodeRow {
+  Attributes attributes;
+  InodeId parent;              // of a directory: where ".." leads; else 0
+  std::string symlink_target;  // of a symlink
+};
+
+// A name. The cookie is the entry's place in its directory, see name_hash.h.
+struct EntryRow {
+  InodeId parent;
+  std::uint64_t cookie = 0;
+  std::string name;
+  InodeId inode;
+};
+
+struct WindowRow {
+  std::uint64_t window = 0;  // file offset / kExtentWindowBytes
+  std::vector<Extent> extents;
+};
+
+// kOpen: one session appends. kSealing: being fenced and cut; no extent can be committed into it
+// except below what was acknowledged. kSealed: final.
+enum class ChunkState : std::uint8_t { kOpen = 0, kSealing = 1, kSealed = 2 };
+
+struct ChunkRow {
+  ChunkId chunk;
+  Epoch epoch;
+  ChunkState state = ChunkState::kOpen;
+  std::uint32_t capacity_bytes = 0;  // reserved on each replica while not sealed
+  std::uint32_t length_bytes = 0;    // sealed length; before: end of the furthest committed block
+  std::uint64_t live_bytes = 0;      // payload bytes that extents refer to
+  StoragePolicy policy;
+  SessionId owner;  // of an open chunk
+};
+
+enum class ReplicaRowState : std::uint8_t {
+  kGood = 0,
+  kDamaged = 1,   // a checksum failed or it is shorter than the chunk
+  kMissing = 2,   // not in its server's inventory, or its directory was lost
+  kDeleting = 3,  // the chunk is gone; the server has not confirmed yet
+};
+
+struct ReplicaRow {
+  ChunkId chunk;
+  NodeId node;
+  ReplicaRowState state = ReplicaRowState::kGood;
+};
+
+struct NodeRow {
+  NodeId node;
+  std::string uuid;
+  std::string address;
+  std::string zone;
+  bool draining = false;
+};
+
+struct SessionRow {
+  SessionId session;
+  std::string client_name;
+  std::uint64_t nonce = 0;
+  Timestamp opened;
+};
+
+struct OrphanRow {
+  InodeId inode;
+  Timestamp since;
+};
+
+// Numbers that are kept over restarts. Values are part of the database format.
+enum class Counter : std::uint8_t {
+  kNextInode = 1,
+  kNextChunk = 2,
+  kNextNode = 3,
+  kNextSession = 4,
+  kInodes = 5,       // that exist, orphans included
+  kLiveBytes = 6,    // over all chunks, one copy
+  kDurableMark = 7,  // changed by each durable commit, so that there always is one to sync
+  kDataVersion = 8,  // source of Attributes::data_version: rising over the whole filesystem
+};
+
+// Aggregates for status; may take time proportional to the number of chunks.
+struct ChunkCounts {
+  std::uint64_t chunks = 0;
+  std::uint64_t open = 0;     // open or sealing
+  std::uint64_t damaged = 0;  // with a damaged replica
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  virtual Status begin() = 0;
+  // With `durable` the transaction and all before it are on stable storage on return.
+  virtual Status commit(bool durable) = 0;
+  virtual void rollback() = 0;
+
+  virtual Result<std::string> cluster_id() = 0;                // made when the database is
+  virtual Result<std::uint64_t> counter(Counter counter) = 0;  // 0 if never set
+  virtual Status set_counter(Counter counter, std::uint64_t value) = 0;
+
+  virtual Result<std::optional<InodeRow>> inode(InodeId inode) = 0;
+  virtual Status put_inode(const InodeRow& row) = 0;
+  virtual Status erase_inode(InodeId inode) = 0;
+  virtual Result<std::vector<InodeRow>> scan_inodes(InodeId after, std::size_t limit) = 0;
+
+  // Entries of `parent` with first <= cookie <= last, by cookie.
+  virtual Result<std::vector<EntryRow>> entries(InodeId parent, std::uint64_t first,
+                                                std::uint64_t last, std::size_t limit) = 0;
+  // The same joined with their inodes: one page of a listing.
+  virtual Result<std::vector<std::pair<EntryRow, InodeRow>>> entries_with_inodes(
+      InodeId parent, std::uint64_t first, std::size_t limit) = 0;
+  virtual Status put_entry(const EntryRow& row) = 0;  // replaces (parent, cookie)
+  virtual Status erase_entry(InodeId parent, std::uint64_t cookie) = 0;
+  // Over all directories, by (parent, cookie), for checking.
+  virtual Result<std::vector<EntryRow>> scan_entries(InodeId after_parent,
+                                                     std::uint64_t after_cookie,
+                                                     std::size_t limit) = 0;
+
+  // Windows of `inode` with first <= window <= last, by window.
+  virtual Result<std::vector<WindowRow>> windows(InodeId inode, std::uint64_t first,
+                                                 std::uint64_t last, std::size_t limit) = 0;
+  virtual Status put_window(InodeId inode, const WindowRow& row) = 0;  // no extents: erases
+  virtual Status erase_window(InodeId inode, std::uint64_t window) = 0;
+
+  virtual Result<std::optional<std::string>> xattr(InodeId inode, const std::string& name) = 0;
+  virtual Result<std::vector<std::string>> xattr_names(InodeId inode) = 0;  // sorted
+  virtual Status put_xattr(InodeId inode, const std::string& name, const std::string& value) = 0;
+  virtual Status erase_xattr(InodeId inode, const std::string& name) = 0;
+  virtual Status erase_xattrs(InodeId inode) = 0;
+
+  virtual Result<std::optional<ChunkRow>> chunk(ChunkId chunk) = 0;
+  virtual Status put_chunk(const ChunkRow& row) = 0;
+  virtual Status erase_chunk(ChunkId chunk) = 0;
+  virtual Result<std::vector<ChunkRow>> scan_chunks(ChunkId after, std::size_t limit) = 0;
+  virtual Result<std::vector<ChunkRow>> scan_unsealed_chunks(ChunkId after, std::size_t limit) = 0;
+  virtual Result<std::vector<ChunkRow>> scan_dead_chunks(std::size_t limit) = 0;  // sealed, no live
+  virtual Result<ChunkCounts> chunk_counts() = 0;
+
+  virtual Result<std::vector<ReplicaRow>> replicas(ChunkId chunk) = 0;  // by node
+  virtual Status put_replica(const ReplicaRow& row) = 0;
+  virtual Status erase_replica(ChunkId chunk, NodeId node) = 0;
+  // Of one server, after < chunk <= last, by chunk.
+  virtual Result<std::vector<ReplicaRow>> node_replicas(NodeId node, ChunkId after, ChunkId last,
+                                                        std::size_t limit) = 0;
+  virtual Result<std::vector<ReplicaRow>> deleting_replicas(NodeId node, std::size_t limit) = 0;
+  virtual Result<std::uint64_t> node_replica_count(NodeId node) = 0;
+
+  virtual Result<std::vector<NodeRow>> nodes() = 0;  // at most kNodesMax
+  virtual Status put_node(const NodeRow& row) = 0;
+
+  virtual Result<std::vector<SessionRow>> sessions() = 0;  // at most kSessionsMax
+  virtual Status put_session(const SessionRow& row) = 0;
+  virtual Status erase_session(SessionId session) = 0;  // and its kept replies
+
+  // Encoded reply heads of changes the session has not acknowledged yet.
+  virtual Result<std::optional<std::string>> kept_reply(SessionId session,
+                                                        std::uint64_t sequence) = 0;
+  virtual Status keep_reply(SessionId session, std::uint64_t sequence,
+                            const std::string& reply) = 0;
+  virtual Status drop_replies(SessionId session, std::uint64_t up_to_sequence) = 0;
+
+  virtual Status put_orphan(const OrphanRow& row) = 0;
+  virtual Status erase_orphan(InodeId inode) = 0;
+  virtual Result<std::vector<OrphanRow>> scan_orphans(InodeId after, std::size_t limit) = 0;
+  virtual Result<std::uint64_t> orphan_count() = 0;
+
+  virtual Result<std::uint64_t> database_bytes() = 0;
+};
+
+}  // namespace dfs::master
