@@ -1,0 +1,151 @@
+// The client: a dfs filesystem as asynchronous calls, knowing nothing of FUSE.
+//
+// Everything runs on the World's scheduler thread. Each call answers exactly once through its
+// callback, never inside the call itself, unless the Client is destroyed first. Calls wait as long
+// as the cluster makes them wait (a master that restarts, no server for new data); a waiting call
+// can be interrupted.
+//
+// What the caller sees is its own writes at once, other clients' within kAttributeCacheTime after
+// they were flushed. What is buffered, cached and in flight stays under Options::memory_bytes.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/world.h"
+#include "proto/attributes.h"
+#include "proto/namespace_messages.h"
+
+namespace dfs::client {
+
+// A call that may be interrupted. 0: it will answer without waiting.
+using OperationId = StrongId<struct OperationTag, std::uint64_t>;
+// An open file.
+using HandleId = StrongId<struct HandleTag, std::uint64_t>;
+
+template <class T>
+using Done = std::function<void(Result<T>)>;
+
+struct ClientOptions {
+  Address master;
+  std::string name;  // host and mount point, for people
+  std::uint64_t memory_bytes = 256u << 20;
+  Duration connect_wait = std::chrono::seconds(10);     // start() gives up after this
+  Duration write_wait = std::chrono::seconds(60);       // for servers to write to, then EIO
+  Duration flush_age = std::chrono::milliseconds(900);  // oldest unsynced write
+  bool read_only = false;
+};
+
+struct OpenFlags {
+  bool write = false;
+  bool truncate = false;
+};
+
+struct OpenedFile {
+  HandleId handle;
+  Attributes attributes;
+  bool keep_cache = false;  // the caller's cached pages of this inode are still true
+};
+
+struct CreateArguments {
+  InodeId parent;
+  std::string name;
+  std::uint32_t mode = 0;  // type and permissions, umask applied
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint64_t device = 0;
+  std::string symlink_target;
+};
+
+// As SetAttributesRequest: what is set is changed.
+using AttributeChange = SetAttributesRequest;
+
+// What the owner must do to caches above (the kernel's). Called on the scheduler thread.
+struct ClientEvents {
+  // Contents or attributes changed behind the caller's back.
+  std::function<void(InodeId)> invalidate_contents;
+};
+
+// Everything the client holds, for logs and limits.
+struct ClientUsage {
+  std::uint64_t dirty_bytes = 0;
+  std::uint64_t cached_bytes = 0;
+  std::uint64_t in_flight_bytes = 0;
+};
+
+class Client {
+ public:
+  Client(World world, ClientOptions options, ClientEvents events);
+  ~Client();  // loses what was not flushed; call stop() first
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // Opens the session. Fails with kUnavailable (nobody answers within connect_wait),
+  // kVersionMismatch, kInvalidArgument (address).
+  void start(Done<Unit> done);
+  // Flushes everything durably and closes the session. Its error is the first that lost a write;
+  // the session is closed all the same.
+  void stop(Done<Unit> done);
+
+  // The call answers kInterrupted soon if its wait can be given up. No effect on others.
+  void interrupt(OperationId operation);
+
+  // Namespace. Errors as the messages of the same name (proto/namespace_messages.h).
+  OperationId lookup(InodeId parent, std::string name, Done<Attributes> done);
+  OperationId get_attributes(InodeId inode, Done<Attributes> done);
+  OperationId set_attributes(AttributeChange change, Done<Attributes> done);
+  // Makes an inode that is not a regular file being opened: mkdir, mknod, symlink.
+  OperationId make(CreateArguments arguments, Done<Attributes> done);
+  // open(O_CREAT): with `exclusive` an existing name is kExists, else it is opened.
+  OperationId create(CreateArguments arguments, OpenFlags flags, bool exclusive,
+                     Done<OpenedFile> done);
+  OperationId unlink(InodeId parent, std::string name, Done<Unit> done);
+  OperationId remove_directory(InodeId parent, std::string name, Done<Unit> done);
+  OperationId rename(RenameRequest request, Done<Unit> done);
+  OperationId link(InodeId inode, InodeId new_parent, std::string new_name, Done<Attributes> done);
+  OperationId read_link(InodeId inode, Done<std::string> done);
+  // As ReadDirectoryRequest; attributes are as lookup would give them.
+  OperationId read_directory(InodeId inode, std::uint64_t cookie, std::uint32_t entries_max,
+                             Done<ReadDirectoryReply> done);
+  OperationId stat_filesystem(InodeId inode, Done<StatFilesystemReply> done);
+  OperationId get_xattr(InodeId inode, std::string name, Done<std::string> done);
+  OperationId set_xattr(SetXattrRequest request, Done<Unit> done);
+  OperationId list_xattrs(InodeId inode, Done<std::vector<std::string>> done);
+  OperationId remove_xattr(InodeId inode, std::string name, Done<Unit> done);
+
+  // Files. Every open is released once.
+  OperationId open(InodeId inode, OpenFlags flags, Done<OpenedFile> done);
+  void release(HandleId handle);
+  // At most size_bytes from offset; shorter only at the end of the file. The buffers, one after the
+  // other, are the bytes. Fails with kIo when no replica has good bytes.
+  OperationId read(HandleId handle, std::uint64_t offset, std::uint32_t size_bytes,
+                   Done<std::vector<Buffer>> done);
+  // Buffered when answered. Fails with kNoSpace, kNotEnoughServers (waited write_wait),
+  // kFileTooBig.
+  OperationId write(HandleId handle, std::uint64_t offset, Buffer data, Done<Unit> done);
+  // With `append` at the end of the file as this client knows it; answers where.
+  OperationId append(HandleId handle, Buffer data, Done<std::uint64_t> done);
+  // close(2): answers at once with kIo if a write through this inode was lost and this handle did
+  // not say so yet.
+  OperationId flush(HandleId handle, Done<Unit> done);
+  // fsync(2): contents and attributes of the file are on stable storage. Errors as flush.
+  OperationId sync(HandleId handle, Done<Unit> done);
+  // fsync(2) of a directory: every change answered before it is on stable storage.
+  OperationId sync_directory(InodeId inode, Done<Unit> done);
+  // Everything of this client; fails with the first write that was lost.
+  OperationId sync_all(Done<Unit> done);
+
+  // The kernel has forgotten the inode: nothing refers to it but open handles.
+  void forget(InodeId inode);
+
+  ClientUsage usage() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace dfs::client

@@ -1,0 +1,50 @@
+// One cap for everything a client buffers: dirty bytes, cached blocks, bytes in flight.
+//
+// Dirty bytes may take up to half of it, so that reads go on while writers wait. Whoever caches
+// registers an evictor that can give bytes back at once; reservations for dirty data and for reads
+// evict cached bytes first and are refused (wait and try again on on_room) when that is not enough.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <utility>
+
+#include "common/assert.h"
+
+namespace dfs::client {
+
+class MemoryBudget {
+ public:
+  enum class Use { kDirty, kCache, kInFlight };
+
+  explicit MemoryBudget(std::uint64_t cap_bytes) : cap_bytes_(cap_bytes) {}
+  MemoryBudget(const MemoryBudget&) = delete;
+  MemoryBudget& operator=(const MemoryBudget&) = delete;
+
+  // Frees at least the number of cached bytes asked for, if it has them, by calling release().
+  void set_evictor(std::function<void(std::uint64_t bytes)> evictor) {
+    evictor_ = std::move(evictor);
+  }
+  // False: no room now, nothing taken. A request larger than its whole share is granted alone, when
+  // nothing else of its use is held, so that no size can wait for ever.
+  bool try_reserve(Use use, std::uint64_t bytes);
+  void release(Use use, std::uint64_t bytes);
+  // Called once each time bytes are released after a refusal; the waiters try again in their order.
+  void on_room(std::function<void()> waiter) { waiters_.push_back(std::move(waiter)); }
+
+  std::uint64_t used(Use use) const { return used_[static_cast<int>(use)]; }
+  std::uint64_t cap_bytes() const { return cap_bytes_; }
+
+ private:
+  std::uint64_t share(Use use) const;
+  void wake();
+
+  std::uint64_t cap_bytes_;
+  std::uint64_t used_[3] = {0, 0, 0};
+  bool refused_ = false;
+  std::function<void(std::uint64_t)> evictor_;
+  std::list<std::function<void()>> waiters_;
+};
+
+}  // namespace dfs::client

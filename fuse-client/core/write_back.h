@@ -1,0 +1,90 @@
+// The dirty buffer and its way to the chunkservers and the master.
+//
+// Written bytes are kept here until a CommitExtents that names them was answered; until then reads
+// see them through dirty_ranges. A flush cuts them into blocks, appends those to chunks of this
+// session, the last with `sync`, and commits. What could not be appended within write_wait, or was
+// refused by the master, is dropped and counted as a lost write of its inode.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "common/world.h"
+#include "fuse-client/core/chunk_links.h"
+#include "fuse-client/core/client.h"
+#include "fuse-client/core/master_link.h"
+#include "fuse-client/core/memory_budget.h"
+#include "proto/extent.h"
+
+namespace dfs::client {
+
+struct DirtyRange {
+  std::uint64_t file_offset = 0;
+  Buffer data;
+};
+
+// What uncommitted writes make of an inode's attributes.
+struct DirtyAttributes {
+  std::uint64_t size_bytes_min = 0;  // end of the furthest dirty byte
+  Timestamp mtime;                   // of the last write; ctime is the same
+};
+
+struct WriteBackOptions {
+  Duration flush_age = std::chrono::milliseconds(900);
+  Duration write_wait = std::chrono::seconds(60);
+  std::uint64_t flush_bytes = 8u << 20;       // dirty bytes that start a flush at once
+  std::uint64_t large_file_bytes = 8u << 20;  // from here on a file gets chunks of its own
+};
+
+struct WriteBackEvents {
+  // The master committed these extents (in order, later over earlier); attributes are of after it.
+  // Called before the ranges leave the dirty buffer.
+  std::function<void(InodeId, const std::vector<Extent>&, const Attributes&,
+                     const std::vector<ChunkLocation>&)>
+      committed;
+};
+
+class WriteBack {
+ public:
+  using WaitId = StrongId<struct WaitTag, std::uint64_t>;
+
+  WriteBack(World world, MasterLink& master, ChunkLinks& chunkservers, MemoryBudget& memory,
+            WriteBackOptions options, WriteBackEvents events);
+  ~WriteBack();
+  WriteBack(const WriteBack&) = delete;
+  WriteBack& operator=(const WriteBack&) = delete;
+
+  // Takes `data` once there is memory and reserved room in open chunks of `policy`, in the order of
+  // the calls for one inode. Fails with kNoSpace, kNotEnoughServers (after write_wait),
+  // kInterrupted. The bytes are visible to dirty_ranges when `done` runs.
+  WaitId write(InodeId inode, const StoragePolicy& policy, std::uint64_t offset, Buffer data,
+               Done<Unit> done);
+  // The waiting write answers kInterrupted; one that was taken already is not affected.
+  void interrupt(WaitId wait);
+
+  // Everything written before the call is committed (with `durable`, and on the master's stable
+  // storage) or counted as lost when `done` runs. Fails with the error that lost it.
+  void flush(InodeId inode, bool durable, Done<Unit> done);
+  void flush_all(bool durable, Done<Unit> done);
+
+  // For truncation: waits for flushes of the inode under way, then forgets dirty bytes at and
+  // beyond `size_bytes`. Writes that come meanwhile wait until the caller calls release_cut.
+  void cut(InodeId inode, std::uint64_t size_bytes, Done<Unit> done);
+  void release_cut(InodeId inode);
+  // The file is gone for good: forget its dirty bytes, commit nothing more.
+  void discard(InodeId inode);
+
+  // Dirty bytes within [begin, end), sorted, not overlapping, newest contents.
+  std::vector<DirtyRange> dirty_ranges(InodeId inode, std::uint64_t begin, std::uint64_t end) const;
+  std::optional<DirtyAttributes> dirty_attributes(InodeId inode) const;
+  // Writes of this inode that were lost so far; rises by one for each flush that lost some.
+  std::uint64_t lost_writes(InodeId inode) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace dfs::client
