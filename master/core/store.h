@@ -96,6 +96,12 @@ enum class Counter : std::uint8_t {
   kLiveBytes = 6,    // over all chunks, one copy
   kDurableMark = 7,  // changed by each durable commit, so that there always is one to sync
   kDataVersion = 8,  // source of Attributes::data_version: rising over the whole filesystem
+  // Bounds below which numbers may have been handed out, see number_reserve.h.
+  kReservedInode = 9,
+  kReservedChunk = 10,
+  kReservedNode = 11,
+  kReservedSession = 12,
+  kReservedDataVersion = 13,
 };
 
 // Aggregates for status; may take time proportional to the number of chunks.
