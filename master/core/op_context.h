@@ -1,9 +1,18 @@
 // What an operation is given: the store inside an open transaction, the batch's time, and the
 // counters. An operation is a function of these and its request, with no other input, so that the
 // same sequence of operations makes the same database.
+//
+// An operation validates first and writes then: when it returns an error it must not have written
+// anything. An error of the store is different: it marks the transaction broken
+// (Store::is_broken), the whole batch is rolled back, and its operations are tried one by one.
+// So an operation may run more than once. What it changes in memory it must either change
+// in `after_commit`, or undo in `on_rollback`.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
 
 #include "common/ids.h"
 #include "common/result.h"
@@ -14,6 +23,12 @@ namespace dfs::master {
 class ChunkManager;  // chunk_manager.h: servers, placement, sealing, live-byte accounting
 class SessionTable;  // session_table.h: sessions, pins, keep-alives
 
+// What happens when the batch's transaction ends. The loop runs one of the two lists.
+struct BatchEnd {
+  std::vector<std::function<void()>> committed;    // in order
+  std::vector<std::function<void()>> rolled_back;  // newest first
+};
+
 struct OpContext {
   Store& store;
   ChunkManager& chunks;
@@ -21,10 +36,26 @@ struct OpContext {
   Timestamp now;         // of the batch, from the master's clock
   SessionId session;     // whose request it is; 0 for servers and administrators
   bool durable = false;  // set by an operation whose answer must wait for stable storage
+  BatchEnd* batch_end = nullptr;
+  Duration uptime{};  // of the master process, for people
 
-  // The next number of a kNext… counter; never handed out twice.
+  // The next number of a kNext… counter, from 1; never handed out twice.
   Result<std::uint64_t> take_number(Counter counter);
   Status add_to_counter(Counter counter, std::int64_t difference);
+
+  // Runs `task` once the transaction is committed (on stable storage if the batch was durable),
+  // before replies are sent. For sending messages and for changes nobody in this batch needs.
+  void after_commit(std::function<void()> task) {
+    if (batch_end != nullptr) {
+      batch_end->committed.push_back(std::move(task));
+    }
+  }
+  // Runs `task` if the transaction does not come to be: undo of a change in memory.
+  void on_rollback(std::function<void()> task) {
+    if (batch_end != nullptr) {
+      batch_end->rolled_back.push_back(std::move(task));
+    }
+  }
 };
 
 }  // namespace dfs::master

@@ -1,0 +1,35 @@
+// From the type of a request to the operation that applies it.
+#pragma once
+
+#include <string_view>
+
+#include "common/buffer.h"
+#include "common/result.h"
+#include "master/core/op_context.h"
+#include "proto/rpc_server.h"
+
+namespace dfs::master {
+
+// How an operation may be repeated.
+enum class Effect {
+  kNone,        // changes nothing: repeated freely, skipped when its sender stopped waiting
+  kRepeatable,  // changes something, and by its nature nothing more when it comes again
+  kOnce,        // must carry a sequence; its answer is kept and sent again
+};
+
+struct Operation {
+  MessageType type;
+  Effect effect;
+  bool needs_session;
+
+  // Decodes, applies and encodes the answer; a refusal is an answer too (`refused` says which).
+  // Neither kept nor sent here. A body that cannot be decoded is kBadMessage.
+  Result<Buffer> (*apply)(OpContext& context, const RpcRequest& request);
+  // A kept answer, as an answer to `to`. Fails with kInternal when it is of another type.
+  Result<Buffer> (*readdress)(const ReplyAddress& to, std::string_view kept);
+};
+
+// Null for what a master does not answer.
+const Operation* find_operation(MessageType type);
+
+}  // namespace dfs::master
