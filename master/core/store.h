@@ -79,6 +79,7 @@ struct SessionRow {
   std::string client_name;
   std::uint64_t nonce = 0;
   Timestamp opened;
+  std::uint64_t acknowledged = 0;  // every change up to here was answered; set by drop_replies
 };
 
 // An inode without a name, kept while it is pinned; or, with no inode row of that id, the windows
@@ -191,6 +192,8 @@ class Store {
                                                         std::uint64_t sequence) = 0;
   virtual Status keep_reply(SessionId session, std::uint64_t sequence,
                             const std::string& reply) = 0;
+  // Drops those up to there and notes the number in the session's row, so that a late duplicate is
+  // recognised after a restart too.
   virtual Status drop_replies(SessionId session, std::uint64_t up_to_sequence) = 0;
 
   virtual Status put_orphan(const OrphanRow& row) = 0;

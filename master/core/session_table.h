@@ -1,0 +1,101 @@
+// The sessions: who is mounted, who was heard lately, and which inodes they hold open.
+//
+// A session itself is a row and survives a restart; when it was heard and what it pins are kept
+// here only, and told again by the clients after a restart. Until every session found in the
+// store has done so, or is over, nothing may be freed: that is the grace period, which ends after
+// one session time-out at the latest because a session silent for that long is over.
+// Bounded by kSessionsMax and kPinsMax. Loop thread only.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "common/ids.h"
+#include "common/result.h"
+#include "common/world.h"
+#include "master/core/internal_operations.h"
+#include "master/core/op_context.h"
+#include "master/core/store.h"
+#include "proto/limits.h"
+#include "proto/session_messages.h"
+
+namespace dfs::master {
+
+// An unlinked inode that another client may just be opening from its caches is kept this long.
+inline constexpr std::chrono::milliseconds kOrphanRest =
+    kAttributeCacheTime + std::chrono::seconds(2);
+
+class SessionTable {
+ public:
+  struct Options {
+    Duration keep_alive = kSessionKeepAlive;
+    Duration session_timeout = kSessionTimeout;
+  };
+
+  // `operations` need not work before start(). All arguments but options outlive this.
+  SessionTable(World world, InternalOperations& operations, std::uint64_t incarnation,
+               Options options);
+
+  // Reads the sessions of the store; each has a whole time-out from now on. Once, before start().
+  Status load(Store& store);
+  // Begins to end sessions that are silent.
+  void start();
+
+  // --- For the request loop ----------------------------------------------------------------------
+  bool exists(SessionId session) const { return sessions_.contains(session); }
+  void heard_from(SessionId session);  // any request is a sign of life
+  std::size_t count() const { return sessions_.size(); }
+  // Every change up to here was answered and the answer arrived. 0 for an unknown session.
+  std::uint64_t acknowledged(SessionId session) const;
+  // Precondition: exists(session). Drops kept replies; no effect unless it advances.
+  Status acknowledge(OpContext& context, SessionId session, std::uint64_t up_to_sequence);
+
+  // --- For operations; inside a transaction ------------------------------------------------------
+  // The same session for the same nonce. Fails with kBusy (kSessionsMax), kInvalidArgument.
+  Result<OpenSessionReply> open(OpContext& context, const OpenSessionRequest& request);
+  // Fails with kBusy: more than kPinsMax. Precondition: exists(context.session).
+  Result<KeepAliveReply> keep_alive(OpContext& context, const KeepAliveRequest& request);
+  // Ends the session: its pins and kept replies are dropped, its chunks sealed.
+  Status close(OpContext& context, SessionId session);
+  // `session` made the inode and holds it open; undone with the transaction.
+  void pin(OpContext& context, SessionId session, InodeId inode);
+
+  // Whether the orphan's contents may go: nobody has it open, and nobody can be about to open it
+  // who looked the name up before it was removed. For orphans that are inodes; the windows left of
+  // a truncation (no inode row) need not ask.
+  bool may_free(const OrphanRow& orphan, Timestamp now) const;
+
+ private:
+  struct Session {
+    std::uint64_t nonce = 0;
+    std::uint64_t acknowledged = 0;
+    MonoTime heard{};
+    std::uint64_t keep_alive_sequence = 0;  // the newest seen
+    // When the pin was made by this master (a new inode), or zero when the client told it.
+    std::unordered_map<InodeId, MonoTime> pins;
+    std::string client_name;
+  };
+
+  bool add_pin(Session& session, InodeId inode, MonoTime created);
+  void remove_pin(Session& session, InodeId inode);
+  void replace_pins(Session& session, const KeepAliveRequest& request);
+  void forget(OpContext& context, SessionId session);
+  Status close_silent(OpContext& context);
+  void schedule_expiry();
+
+  World world_;
+  InternalOperations& operations_;
+  std::uint64_t incarnation_;
+  Options options_;
+  std::map<SessionId, std::shared_ptr<Session>> sessions_;
+  std::map<std::uint64_t, SessionId> by_nonce_;
+  std::unordered_map<InodeId, std::uint32_t> pin_counts_;
+  std::set<SessionId> not_told_yet_;  // of the store, without a full keep-alive since the start
+  Timer expiry_timer_;
+};
+
+}  // namespace dfs::master
