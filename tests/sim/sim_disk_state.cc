@@ -154,6 +154,12 @@ Result<SimDiskState::FilePtr> SimDiskState::open(const std::string& path, OpenMo
   return it->second;
 }
 
+SimDiskState::FilePtr SimDiskState::open_unnamed() {
+  auto file = std::make_shared<File>("");
+  file->is_named_ = false;
+  return file;
+}
+
 Result<std::string> SimDiskState::read(const File& file, std::uint64_t offset,
                                        std::uint64_t size_bytes) const {
   if (faults_of(file.path_).fail_reads) {

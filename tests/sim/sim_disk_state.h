@@ -56,6 +56,7 @@ class SimDiskState {
   // Changes with each crash(): a handle remembers the one it was opened in.
   std::uint64_t generation() const { return generation_; }
   Result<FilePtr> open(const std::string& path, OpenMode mode);
+  FilePtr open_unnamed();  // gone with its handle
   Result<std::string> read(const File& file, std::uint64_t offset, std::uint64_t size_bytes) const;
   Status write(File& file, std::uint64_t offset, std::string_view data);
   Status truncate(File& file, std::uint64_t size_bytes);
