@@ -1,0 +1,297 @@
+#include "fuse-client/fuse/fuse_server.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "fuse-client/fuse/to_errno.h"
+#include "proto/limits.h"
+
+namespace dfs::fuse {
+namespace {
+
+constexpr int kRequestsPerTurn = 64;  // then timers and answers get their turn
+// What libfuse reads into: its largest request (256 pages of data) and a header.
+constexpr std::size_t kRequestMemoryBytes = 256 * 4096 + 4096;
+constexpr std::uint32_t kWriteBytesMax = 1u << 20;
+constexpr std::uint32_t kPreferredIoBytes = 128 * 1024;  // st_blksize: the size cp and cat use
+constexpr std::size_t kCapabilityAbsentMax = 65536;      // then all are asked for again
+constexpr double kCacheSeconds = std::chrono::duration<double>(kAttributeCacheTime).count();
+
+void on_interrupt(fuse_req_t request, void* data) {
+  static_cast<FuseServer*>(data)->interrupt(request);
+}
+
+ssize_t write_to_socket(int fd, iovec* parts, int count, void*) { return writev(fd, parts, count); }
+ssize_t read_from_socket(int fd, void* buffer, std::size_t size, void*) {
+  return recv(fd, buffer, size, 0);
+}
+
+}  // namespace
+
+struct FuseServer::RequestMemory {
+  std::unique_ptr<char[]> bytes = std::make_unique_for_overwrite<char[]>(kRequestMemoryBytes);
+};
+
+const fuse_lowlevel_ops& operations() {
+  static const fuse_lowlevel_ops table = [] {
+    fuse_lowlevel_ops ops{};
+    ops.init = [](void* server, fuse_conn_info* connection) {
+      static_cast<FuseServer*>(server)->negotiate(connection);
+    };
+    add_namespace_operations(ops);
+    add_file_operations(ops);
+    add_directory_operations(ops);
+    add_xattr_operations(ops);
+    return ops;
+  }();
+  return table;
+}
+
+FuseServer& server_of(fuse_req_t request) {
+  return *static_cast<FuseServer*>(fuse_req_userdata(request));
+}
+
+FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log, InodeId root)
+    : client_(client),
+      scheduler_(scheduler),
+      log_(log),
+      root_(root),
+      memory_(std::make_shared<RequestMemory>()) {}
+
+Result<std::unique_ptr<FuseServer>> FuseServer::create(client::Client& client, Scheduler& scheduler,
+                                                       Log& log, ServerOptions options) {
+  std::unique_ptr<FuseServer> server(new FuseServer(client, scheduler, log, options.root));
+  std::vector<std::string> words = {"dfs"};
+  for (const std::string& option : options.mount_options) {
+    words.emplace_back("-o");
+    words.push_back(option);
+  }
+  std::vector<char*> pointers;
+  pointers.reserve(words.size());
+  for (std::string& word : words) {
+    pointers.push_back(word.data());
+  }
+  fuse_args arguments = FUSE_ARGS_INIT(static_cast<int>(pointers.size()), pointers.data());
+  server->session_ =
+      fuse_session_new(&arguments, &operations(), sizeof(fuse_lowlevel_ops), server.get());
+  fuse_opt_free_args(&arguments);
+  if (server->session_ == nullptr) {
+    return make_error(ErrorCode::kInvalidArgument, "libfuse refused the mount options");
+  }
+  return server;
+}
+
+FuseServer::~FuseServer() {
+  notifier_.reset();
+  if (session_ != nullptr) {
+    unmount();
+    fuse_session_destroy(session_);
+  }
+}
+
+Status FuseServer::mount(const std::string& directory) {
+  DFS_ASSERT(!mounted_);
+  DFS_CHECK_OK(started_session(fuse_session_mount(session_, directory.c_str()),
+                               "cannot mount at " + directory));
+  mounted_ = true;
+  return ok();
+}
+
+Status FuseServer::attach(int socket_fd) {
+  static const fuse_custom_io io = {.writev = write_to_socket,
+                                    .read = read_from_socket,
+                                    .splice_receive = nullptr,
+                                    .splice_send = nullptr};
+  return started_session(fuse_session_custom_io(session_, &io, socket_fd), "cannot attach");
+}
+
+Status FuseServer::started_session(int result, const std::string& what) {
+  if (result != 0) {
+    return make_error(ErrorCode::kIo, what);
+  }
+  const int flags = fcntl(fd(), F_GETFL);
+  if (flags < 0 || fcntl(fd(), F_SETFL, flags | O_NONBLOCK) != 0) {
+    return make_error(ErrorCode::kIo, std::string("fcntl: ") + std::strerror(errno));
+  }
+  notifier_ = std::make_unique<KernelNotifier>(session_);
+  return ok();
+}
+
+void FuseServer::unmount() {
+  if (mounted_) {
+    mounted_ = false;
+    fuse_session_unmount(session_);
+  }
+}
+
+int FuseServer::fd() const { return fuse_session_fd(session_); }
+
+bool FuseServer::process() {
+  for (int handled = 0; handled < kRequestsPerTurn; ++handled) {
+    // A write that had to wait keeps the memory it came in; the next request gets its own.
+    if (memory_.use_count() > 1) {
+      memory_ = std::make_shared<RequestMemory>();
+    }
+    fuse_buf buffer{};
+    buffer.mem = memory_->bytes.get();
+    const int received = fuse_session_receive_buf(session_, &buffer);
+    if (received == -EAGAIN || received == -EINTR) {
+      return true;
+    }
+    if (received <= 0) {
+      return false;
+    }
+    fuse_session_process_buf(session_, &buffer);
+    if (fuse_session_exited(session_) != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void FuseServer::negotiate(fuse_conn_info* connection) {
+  connection->max_write = kWriteBytesMax;
+  connection->max_background = 64;
+  connection->congestion_threshold = 48;
+  connection->time_gran = 1;
+  // Pages are dropped when data_version says so, not whenever mtime moved (our own writes move it).
+  // Without HANDLE_KILLPRIV the kernel clears set-uid itself, knowing the caller's capabilities.
+  // Requests are read into memory we own, so splicing would only add pipes.
+  connection->want &=
+      ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
+                             FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+  const auto wanted = static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
+                                            FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
+                                            FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
+  connection->want |= connection->capable & wanted;
+  if (ready_) {
+    scheduler_.post(ready_);
+  }
+}
+
+void FuseServer::invalidate_contents(InodeId inode) {
+  if (notifier_) {
+    notifier_->invalidate(to_kernel(inode));
+  }
+}
+
+InodeId FuseServer::from_kernel(fuse_ino_t inode) const {
+  return inode == FUSE_ROOT_ID ? root_ : InodeId{inode};
+}
+
+fuse_ino_t FuseServer::to_kernel(InodeId inode) const {
+  return inode == root_ ? FUSE_ROOT_ID : inode.value;
+}
+
+void FuseServer::started(fuse_req_t request, client::OperationId operation) {
+  if (!operation.is_set()) {
+    return;
+  }
+  waiting_[request] = operation;
+  fuse_req_interrupt_func(request, on_interrupt, this);
+}
+
+void FuseServer::interrupt(fuse_req_t request) {
+  const auto found = waiting_.find(request);
+  if (found != waiting_.end()) {
+    client_.interrupt(found->second);
+  }
+}
+
+client::Done<Attributes> FuseServer::answer_attributes(fuse_req_t request) {
+  return answer<Attributes>(request, [this, request](const Attributes& attributes) {
+    const struct stat st = to_stat(attributes, to_kernel(attributes.inode));
+    fuse_reply_attr(request, &st, kCacheSeconds);
+  });
+}
+
+void FuseServer::reply_error(fuse_req_t request, const Error& error) {
+  fuse_reply_err(request, to_errno(error.code));
+}
+
+fuse_entry_param FuseServer::entry(const Attributes& attributes) const {
+  fuse_entry_param entry{};
+  entry.ino = to_kernel(attributes.inode);
+  entry.attr = to_stat(attributes, entry.ino);
+  entry.attr_timeout = kCacheSeconds;
+  entry.entry_timeout = kCacheSeconds;
+  return entry;
+}
+
+void FuseServer::reply_entry(fuse_req_t request, const Attributes& attributes) {
+  const fuse_entry_param param = entry(attributes);
+  count_lookup(attributes.inode);
+  if (fuse_reply_entry(request, &param) != 0) {
+    forget(attributes.inode, 1);  // it did not arrive: the kernel will not forget it
+  }
+}
+
+void FuseServer::forget(InodeId inode, std::uint64_t count) {
+  const auto found = lookups_.find(inode);
+  if (found == lookups_.end()) {
+    return;
+  }
+  found->second -= std::min(found->second, count);
+  if (found->second == 0) {
+    lookups_.erase(found);
+    capability_absent_.erase(inode);
+    client_.forget(inode);
+  }
+}
+
+Buffer FuseServer::request_bytes(const char* data, std::size_t size_bytes) const {
+  return Buffer(memory_, reinterpret_cast<const std::byte*>(data), size_bytes);
+}
+
+std::uint64_t FuseServer::open_directory(InodeId inode) {
+  const std::uint64_t id = next_directory_++;
+  directories_[id].inode = inode;
+  return id;
+}
+
+OpenDirectory* FuseServer::directory(std::uint64_t id) {
+  const auto found = directories_.find(id);
+  return found == directories_.end() ? nullptr : &found->second;
+}
+
+bool FuseServer::capability_known_absent(InodeId inode) const {
+  const auto found = capability_absent_.find(inode);
+  return found != capability_absent_.end() &&
+         scheduler_.now() - found->second < kAttributeCacheTime;
+}
+
+void FuseServer::note_capability_absent(InodeId inode) {
+  if (capability_absent_.size() >= kCapabilityAbsentMax) {
+    capability_absent_.clear();
+  }
+  capability_absent_[inode] = scheduler_.now();
+}
+
+struct stat to_stat(const Attributes& attributes, fuse_ino_t inode) {
+  const auto time = [](const Timestamp& t) {
+    return timespec{.tv_sec = t.seconds, .tv_nsec = static_cast<long>(t.nanoseconds)};
+  };
+  struct stat st {};
+  st.st_ino = inode;
+  st.st_mode = attributes.mode;
+  st.st_nlink = attributes.link_count;
+  st.st_uid = attributes.uid;
+  st.st_gid = attributes.gid;
+  st.st_rdev = attributes.device;
+  st.st_size = static_cast<off_t>(attributes.size_bytes);
+  st.st_blksize = kPreferredIoBytes;
+  st.st_blocks = static_cast<blkcnt_t>((attributes.used_bytes + 511) / 512);
+  st.st_atim = time(attributes.atime);
+  st.st_mtim = time(attributes.mtime);
+  st.st_ctim = time(attributes.ctime);
+  return st;
+}
+
+}  // namespace dfs::fuse

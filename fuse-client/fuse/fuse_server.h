@@ -1,0 +1,154 @@
+// The FUSE adapter: reads the kernel's requests, turns them into calls of the client core, replies.
+//
+// It runs in the thread of the loop that drives the core: process() when the descriptor is
+// readable. The one other thread is KernelNotifier's. Inode numbers are the master's, except that
+// the mounted directory is 1 to the kernel, whatever it is on the master. Lookups are counted
+// before the reply leaves and taken back if it could not be delivered; an inode the kernel has
+// forgotten is forgotten by the core too.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "common/log.h"
+#include "common/scheduler.h"
+#include "fuse-client/core/client.h"
+#include "fuse-client/fuse/fuse_api.h"
+#include "fuse-client/fuse/kernel_notifier.h"
+
+namespace dfs::fuse {
+
+struct ServerOptions {
+  InodeId root = kRootInode;               // what is mounted
+  std::vector<std::string> mount_options;  // for the kernel: "ro", "allow_other", "fsname=…"
+};
+
+// An open directory: the page of entries last fetched, served piece by piece.
+struct OpenDirectory {
+  InodeId inode;
+  InodeId parent;
+  std::uint64_t page_after = 0;  // the page holds the entries behind this cookie
+  std::vector<DirectoryEntry> page;
+  bool page_is_last = false;
+  bool page_is_valid = false;
+  MonoTime fetched;
+};
+
+class FuseServer {
+ public:
+  // Fails with kInvalidArgument when libfuse does not take the mount options.
+  static Result<std::unique_ptr<FuseServer>> create(client::Client& client, Scheduler& scheduler,
+                                                    Log& log, ServerOptions options);
+  ~FuseServer();  // unmounts if mounted
+  FuseServer(const FuseServer&) = delete;
+  FuseServer& operator=(const FuseServer&) = delete;
+
+  // Mounts at `directory`. Fails with kIo and what the kernel or fusermount3 said.
+  Status mount(const std::string& directory);
+  // Instead of mounting: speaks to whoever holds the other end, for tests.
+  Status attach(int socket_fd);
+  void unmount();
+
+  int fd() const;
+  // Handles what has arrived, a bounded number of requests. False when the kernel ended the
+  // connection (unmounted or aborted).
+  bool process();
+  // Called when the kernel's INIT was answered.
+  void on_ready(std::function<void()> handler) { ready_ = std::move(handler); }
+  // What ClientEvents::invalidate_contents is to call.
+  void invalidate_contents(InodeId inode);
+
+  // ---- For the operations (ops_*.cc).
+
+  client::Client& client() { return client_; }
+  Scheduler& scheduler() { return scheduler_; }
+  InodeId from_kernel(fuse_ino_t inode) const;
+  fuse_ino_t to_kernel(InodeId inode) const;
+  void negotiate(fuse_conn_info* connection);
+
+  // Remembers how to interrupt what `request` started; ended() when it is answered.
+  void started(fuse_req_t request, client::OperationId operation);
+  void ended(fuse_req_t request) { waiting_.erase(request); }
+  void interrupt(fuse_req_t request);
+
+  // A callback that answers `request` with the error, or hands the value to `on_value`.
+  template <class T, class OnValue>
+  client::Done<T> answer(fuse_req_t request, OnValue on_value) {
+    return [this, request, on_value](Result<T> result) {
+      ended(request);
+      if (!result) {
+        reply_error(request, result.error());
+        return;
+      }
+      on_value(std::move(*result));
+    };
+  }
+  client::Done<Unit> answer_unit(fuse_req_t request) {
+    return answer<Unit>(request, [request](Unit) { fuse_reply_err(request, 0); });
+  }
+  client::Done<Attributes> answer_entry(fuse_req_t request) {
+    return answer<Attributes>(request, [this, request](const Attributes& attributes) {
+      reply_entry(request, attributes);
+    });
+  }
+  client::Done<Attributes> answer_attributes(fuse_req_t request);
+
+  static void reply_error(fuse_req_t request, const Error& error);
+  void reply_entry(fuse_req_t request, const Attributes& attributes);
+  fuse_entry_param entry(const Attributes& attributes) const;
+  void count_lookup(InodeId inode) { ++lookups_[inode]; }
+  void forget(InodeId inode, std::uint64_t count);
+
+  // The bytes of the request being handled that begin at `data`; keeps its memory alive.
+  Buffer request_bytes(const char* data, std::size_t size_bytes) const;
+
+  std::uint64_t open_directory(InodeId inode);
+  OpenDirectory* directory(std::uint64_t id);
+  void close_directory(std::uint64_t id) { directories_.erase(id); }
+
+  // The kernel asks for security.capability before each write; what is known absent is answered
+  // here for kAttributeCacheTime.
+  bool capability_known_absent(InodeId inode) const;
+  void note_capability_absent(InodeId inode);
+  void forget_capability(InodeId inode) { capability_absent_.erase(inode); }
+
+ private:
+  FuseServer(client::Client& client, Scheduler& scheduler, Log& log, InodeId root);
+  Status started_session(int result, const std::string& what);
+
+  client::Client& client_;
+  Scheduler& scheduler_;
+  Log& log_;
+  InodeId root_;
+  fuse_session* session_ = nullptr;
+  bool mounted_ = false;
+  std::function<void()> ready_;
+  std::unique_ptr<KernelNotifier> notifier_;
+
+  struct RequestMemory;
+  std::shared_ptr<RequestMemory> memory_;
+  std::map<fuse_req_t, client::OperationId> waiting_;
+  std::unordered_map<InodeId, std::uint64_t> lookups_;
+  std::map<std::uint64_t, OpenDirectory> directories_;
+  std::uint64_t next_directory_ = 1;
+  std::unordered_map<InodeId, MonoTime> capability_absent_;
+};
+
+struct stat to_stat(const Attributes& attributes, fuse_ino_t inode);
+
+// The table of operations, and the server a request belongs to.
+const fuse_lowlevel_ops& operations();
+FuseServer& server_of(fuse_req_t request);
+// Each ops_*.cc enters its own.
+void add_namespace_operations(fuse_lowlevel_ops& table);
+void add_file_operations(fuse_lowlevel_ops& table);
+void add_directory_operations(fuse_lowlevel_ops& table);
+void add_xattr_operations(fuse_lowlevel_ops& table);
+
+}  // namespace dfs::fuse

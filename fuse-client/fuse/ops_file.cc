@@ -1,0 +1,143 @@
+// Kernel requests about open files.
+#include <fcntl.h>
+#include <sys/uio.h>
+
+#include <cerrno>
+#include <vector>
+
+#include "fuse-client/fuse/fuse_server.h"
+#include "fuse-client/fuse/to_errno.h"
+
+namespace dfs::fuse {
+namespace {
+
+constexpr std::size_t kReplyPartsMax = 512;  // below IOV_MAX with libfuse's header part
+
+client::HandleId handle_of(const fuse_file_info* file) { return client::HandleId{file->fh}; }
+
+client::OpenFlags open_flags(int flags) {
+  return {.write = (flags & O_ACCMODE) != O_RDONLY, .truncate = (flags & O_TRUNC) != 0};
+}
+
+fuse_file_info reply_info(const fuse_file_info& asked, const client::OpenedFile& opened) {
+  fuse_file_info file = asked;
+  file.fh = opened.handle.value;
+  file.keep_cache = opened.keep_cache ? 1 : 0;
+  // Nothing can be lost through a handle that never wrote: its close needs no FLUSH.
+  file.noflush = open_flags(asked.flags).write ? 0 : 1;
+  return file;
+}
+
+void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
+               fuse_file_info* asked) {
+  FuseServer& server = server_of(request);
+  const fuse_ctx* caller = fuse_req_ctx(request);
+  client::CreateArguments arguments{.parent = server.from_kernel(parent),
+                                    .name = name,
+                                    .mode = (mode & kModePermissions) | kModeRegular,
+                                    .uid = caller->uid,
+                                    .gid = caller->gid,
+                                    .symlink_target = {}};
+  auto done = server.answer<client::OpenedFile>(
+      request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
+        const fuse_entry_param entry = server.entry(opened.attributes);
+        const fuse_file_info file = reply_info(asked, opened);
+        server.count_lookup(opened.attributes.inode);
+        if (fuse_reply_create(request, &entry, &file) != 0) {
+          server.client().release(opened.handle);
+          server.forget(opened.attributes.inode, 1);
+        }
+      });
+  server.started(request, server.client().create(std::move(arguments), open_flags(asked->flags),
+                                                 (asked->flags & O_EXCL) != 0, done));
+}
+
+void op_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
+  FuseServer& server = server_of(request);
+  auto done = server.answer<client::OpenedFile>(
+      request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
+        const fuse_file_info file = reply_info(asked, opened);
+        if (fuse_reply_open(request, &file) != 0) {
+          server.client().release(opened.handle);
+        }
+      });
+  server.started(request,
+                 server.client().open(server.from_kernel(inode), open_flags(asked->flags), done));
+}
+
+void op_release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
+  server_of(request).client().release(handle_of(file));
+  fuse_reply_err(request, 0);
+}
+
+void reply_buffers(fuse_req_t request, const std::vector<Buffer>& parts) {
+  std::vector<iovec> vector;
+  std::vector<std::byte> joined;
+  if (parts.size() > kReplyPartsMax) {
+    for (const Buffer& part : parts) {
+      joined.insert(joined.end(), part.data(), part.data() + part.size());
+    }
+    vector.push_back({joined.data(), joined.size()});
+  } else {
+    vector.reserve(parts.size());
+    for (const Buffer& part : parts) {
+      // iovec has no const; writev only reads.
+      vector.push_back({const_cast<std::byte*>(part.data()), part.size()});
+    }
+  }
+  fuse_reply_iov(request, vector.data(), static_cast<int>(vector.size()));
+}
+
+void op_read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_file_info* file) {
+  FuseServer& server = server_of(request);
+  auto done = server.answer<std::vector<Buffer>>(
+      request, [request](const std::vector<Buffer>& parts) { reply_buffers(request, parts); });
+  server.started(request, server.client().read(handle_of(file), static_cast<std::uint64_t>(offset),
+                                               static_cast<std::uint32_t>(size), done));
+}
+
+void op_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,
+              off_t offset, fuse_file_info* file) {
+  FuseServer& server = server_of(request);
+  Buffer bytes = server.request_bytes(data, size);
+  if ((file->flags & O_APPEND) != 0 && file->writepage == 0) {
+    // The kernel's offset comes from a size it cached; the end is where the core says.
+    auto done = server.answer<std::uint64_t>(
+        request, [&server, request, inode, size, offset](std::uint64_t end) {
+          fuse_reply_write(request, size);
+          if (end != static_cast<std::uint64_t>(offset)) {
+            server.invalidate_contents(server.from_kernel(inode));
+          }
+        });
+    server.started(request, server.client().append(handle_of(file), std::move(bytes), done));
+    return;
+  }
+  auto done =
+      server.answer<Unit>(request, [request, size](Unit) { fuse_reply_write(request, size); });
+  server.started(request, server.client().write(handle_of(file), static_cast<std::uint64_t>(offset),
+                                                std::move(bytes), done));
+}
+
+void op_flush(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
+  FuseServer& server = server_of(request);
+  server.started(request, server.client().flush(handle_of(file), server.answer_unit(request)));
+}
+
+void op_fsync(fuse_req_t request, fuse_ino_t, int /*data_only*/, fuse_file_info* file) {
+  FuseServer& server = server_of(request);
+  server.started(request, server.client().sync(handle_of(file), server.answer_unit(request)));
+}
+
+}  // namespace
+
+void add_file_operations(fuse_lowlevel_ops& table) {
+  table.create = op_create;
+  table.open = op_open;
+  table.release = op_release;
+  table.read = op_read;
+  table.write = op_write;
+  table.flush = op_flush;
+  table.fsync = op_fsync;
+}
+
+}  // namespace dfs::fuse

@@ -1,0 +1,208 @@
+// Kernel requests about names and attributes.
+#include <cerrno>
+
+#include "fuse-client/fuse/fuse_server.h"
+#include "proto/limits.h"
+
+namespace dfs::fuse {
+namespace {
+
+constexpr unsigned kRenameNoReplace = 1;  // RENAME_NOREPLACE of <linux/fs.h>
+constexpr unsigned kRenameExchange = 2;   // RENAME_EXCHANGE
+
+Timestamp from_timespec(const timespec& time) {
+  return {.seconds = time.tv_sec, .nanoseconds = static_cast<std::uint32_t>(time.tv_nsec)};
+}
+
+// The kernel sends umask separately only for ACL-aware servers; mode has it applied already.
+client::CreateArguments create_arguments(fuse_req_t request, fuse_ino_t parent, const char* name,
+                                         std::uint32_t mode) {
+  const fuse_ctx* caller = fuse_req_ctx(request);
+  return {.parent = server_of(request).from_kernel(parent),
+          .name = name,
+          .mode = mode,
+          .uid = caller->uid,
+          .gid = caller->gid,
+          .symlink_target = {}};
+}
+
+void op_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  FuseServer& server = server_of(request);
+  auto done = [&server, request](Result<Attributes> result) {
+    server.ended(request);
+    if (result) {
+      server.reply_entry(request, *result);
+      return;
+    }
+    if (result.code() == ErrorCode::kNotFound) {
+      // Inode 0: the kernel remembers for a while that the name does not exist.
+      fuse_entry_param absent{};
+      absent.entry_timeout = std::chrono::duration<double>(kAttributeCacheTime).count();
+      fuse_reply_entry(request, &absent);
+      return;
+    }
+    FuseServer::reply_error(request, result.error());
+  };
+  server.started(request, server.client().lookup(server.from_kernel(parent), name, done));
+}
+
+void op_forget(fuse_req_t request, fuse_ino_t inode, std::uint64_t count) {
+  FuseServer& server = server_of(request);
+  server.forget(server.from_kernel(inode), count);
+  fuse_reply_none(request);
+}
+
+void op_forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* forgets) {
+  FuseServer& server = server_of(request);
+  for (std::size_t i = 0; i < count; ++i) {
+    server.forget(server.from_kernel(forgets[i].ino), forgets[i].nlookup);
+  }
+  fuse_reply_none(request);
+}
+
+void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
+  FuseServer& server = server_of(request);
+  server.started(request, server.client().get_attributes(server.from_kernel(inode),
+                                                         server.answer_attributes(request)));
+}
+
+void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_set,
+                fuse_file_info*) {
+  FuseServer& server = server_of(request);
+  client::AttributeChange change;
+  change.inode = server.from_kernel(inode);
+  if (to_set & FUSE_SET_ATTR_MODE) {
+    change.mode = st->st_mode & kModePermissions;
+  }
+  if (to_set & FUSE_SET_ATTR_UID) {
+    change.uid = st->st_uid;
+  }
+  if (to_set & FUSE_SET_ATTR_GID) {
+    change.gid = st->st_gid;
+  }
+  if (to_set & FUSE_SET_ATTR_SIZE) {
+    change.size_bytes = static_cast<std::uint64_t>(st->st_size);
+  }
+  if (to_set & FUSE_SET_ATTR_ATIME_NOW) {
+    change.atime_now = true;
+  } else if (to_set & FUSE_SET_ATTR_ATIME) {
+    change.atime = from_timespec(st->st_atim);
+  }
+  if (to_set & FUSE_SET_ATTR_MTIME_NOW) {
+    change.mtime_now = true;
+  } else if (to_set & FUSE_SET_ATTR_MTIME) {
+    change.mtime = from_timespec(st->st_mtim);
+  }
+  server.started(request, server.client().set_attributes(std::move(change),
+                                                         server.answer_attributes(request)));
+}
+
+void make(fuse_req_t request, client::CreateArguments arguments) {
+  FuseServer& server = server_of(request);
+  server.started(request, server.client().make(std::move(arguments), server.answer_entry(request)));
+}
+
+void op_mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t device) {
+  client::CreateArguments arguments = create_arguments(request, parent, name, mode);
+  arguments.device = device;
+  make(request, std::move(arguments));
+}
+
+void op_mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) {
+  make(request,
+       create_arguments(request, parent, name, (mode & kModePermissions) | kModeDirectory));
+}
+
+void op_symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) {
+  client::CreateArguments arguments = create_arguments(request, parent, name, kModeSymlink | 0777);
+  arguments.symlink_target = target;
+  make(request, std::move(arguments));
+}
+
+void op_unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  FuseServer& server = server_of(request);
+  server.started(request, server.client().unlink(server.from_kernel(parent), name,
+                                                 server.answer_unit(request)));
+}
+
+void op_rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  FuseServer& server = server_of(request);
+  server.started(request, server.client().remove_directory(server.from_kernel(parent), name,
+                                                           server.answer_unit(request)));
+}
+
+void op_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+               const char* new_name, unsigned flags) {
+  FuseServer& server = server_of(request);
+  RenameMode mode = RenameMode::kReplace;
+  if (flags == kRenameNoReplace) {
+    mode = RenameMode::kNoReplace;
+  } else if (flags == kRenameExchange) {
+    mode = RenameMode::kExchange;
+  } else if (flags != 0) {
+    fuse_reply_err(request, EINVAL);
+    return;
+  }
+  RenameRequest rename{.parent = server.from_kernel(parent),
+                       .name = name,
+                       .new_parent = server.from_kernel(new_parent),
+                       .new_name = new_name,
+                       .mode = static_cast<std::uint8_t>(mode)};
+  server.started(request, server.client().rename(std::move(rename), server.answer_unit(request)));
+}
+
+void op_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_parent, const char* new_name) {
+  FuseServer& server = server_of(request);
+  server.started(request,
+                 server.client().link(server.from_kernel(inode), server.from_kernel(new_parent),
+                                      new_name, server.answer_entry(request)));
+}
+
+void op_readlink(fuse_req_t request, fuse_ino_t inode) {
+  FuseServer& server = server_of(request);
+  auto done = server.answer<std::string>(request, [request](const std::string& target) {
+    fuse_reply_readlink(request, target.c_str());
+  });
+  server.started(request, server.client().read_link(server.from_kernel(inode), done));
+}
+
+void op_statfs(fuse_req_t request, fuse_ino_t inode) {
+  FuseServer& server = server_of(request);
+  auto done =
+      server.answer<StatFilesystemReply>(request, [request](const StatFilesystemReply& figures) {
+        constexpr std::uint64_t kUnitBytes = 4096;
+        struct statvfs st {};
+        st.f_bsize = kUnitBytes;
+        st.f_frsize = kUnitBytes;
+        st.f_blocks = figures.total_bytes / kUnitBytes;
+        st.f_bfree = figures.available_bytes / kUnitBytes;
+        st.f_bavail = st.f_bfree;
+        st.f_files = figures.inodes_max;
+        st.f_ffree = figures.inodes_max - std::min(figures.inodes_max, figures.inodes_used);
+        st.f_favail = st.f_ffree;
+        st.f_namemax = kNameBytesMax;
+        fuse_reply_statfs(request, &st);
+      });
+  server.started(request, server.client().stat_filesystem(server.from_kernel(inode), done));
+}
+
+}  // namespace
+
+void add_namespace_operations(fuse_lowlevel_ops& table) {
+  table.lookup = op_lookup;
+  table.forget = op_forget;
+  table.forget_multi = op_forget_multi;
+  table.getattr = op_getattr;
+  table.setattr = op_setattr;
+  table.mknod = op_mknod;
+  table.mkdir = op_mkdir;
+  table.symlink = op_symlink;
+  table.unlink = op_unlink;
+  table.rmdir = op_rmdir;
+  table.rename = op_rename;
+  table.link = op_link;
+  table.readlink = op_readlink;
+  table.statfs = op_statfs;
+}
+
+}  // namespace dfs::fuse
