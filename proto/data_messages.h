@@ -36,9 +36,10 @@ struct FileCommit {
   InodeId inode;
   std::vector<Extent> extents;       // later ones lie over earlier ones
   std::uint64_t size_bytes_min = 0;  // the file is at least this long afterwards
-  Timestamp mtime;                   // of the last write in it; ctime becomes the same
+  Timestamp mtime;  // of the last write in it, or as utimens(2) set it after that write
   bool clear_set_id = false;
-  DFS_FIELDS(inode, extents, size_bytes_min, mtime, clear_set_id)
+  Timestamp ctime;  // of the last write; the file's becomes this if that is later than it is
+  DFS_FIELDS(inode, extents, size_bytes_min, mtime, clear_set_id, ctime)
 };
 struct FileCommitResult {
   std::uint16_t code = 0;                // ErrorCode: kStale (gone), kTooManyExtents, kNoSuchChunk
