@@ -1,5 +1,11 @@
 // The client's session with the master: numbers changes, repeats what a restart swallowed, keeps
 // the session alive and tells which inodes are open.
+//
+// Calls go out in the order they were made, with two exceptions: changes wait while
+// kKeptRepliesMax of them are unanswered, and a change that can free an inode (unlink, rename)
+// waits until the master has answered for every pin made before it, since a message may be lost
+// alone and be sent again behind later ones. Pins are told within kPinDelay, unpins with less
+// hurry. At most kCallsQueuedMax calls wait here; more fail with kBusy.
 #pragma once
 
 #include <functional>
@@ -8,6 +14,8 @@
 #include <set>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "common/world.h"
 #include "fuse-client/core/client.h"
@@ -17,28 +25,46 @@
 
 namespace dfs::client {
 
+inline constexpr std::chrono::milliseconds kPinDelay{50};
+inline constexpr std::chrono::milliseconds kUnpinDelay{1000};
+inline constexpr std::size_t kPinsPerMessageMax = 32'768;
+// How often a call refused with kBusy is made again, kBusyDelay apart, before that is the answer.
+inline constexpr std::uint32_t kBusyRetriesMax = 100;
+inline constexpr std::chrono::milliseconds kBusyDelay{100};
+
+template <class T, class... Ts>
+inline constexpr bool kIsOneOf = (std::is_same_v<T, Ts> || ...);
+
 // Requests that change something get a sequence number.
 template <class Request>
 inline constexpr bool kIsChange =
-    std::is_same_v<Request, SetAttributesRequest> || std::is_same_v<Request, CreateRequest> ||
-    std::is_same_v<Request, UnlinkRequest> || std::is_same_v<Request, RemoveDirectoryRequest> ||
-    std::is_same_v<Request, RenameRequest> || std::is_same_v<Request, LinkRequest> ||
-    std::is_same_v<Request, SetXattrRequest> || std::is_same_v<Request, RemoveXattrRequest> ||
-    std::is_same_v<Request, CommitExtentsRequest> || std::is_same_v<Request, OpenChunkRequest> ||
-    std::is_same_v<Request, SealChunkRequest>;
+    kIsOneOf<Request, SetAttributesRequest, CreateRequest, UnlinkRequest, RemoveDirectoryRequest,
+             RenameRequest, LinkRequest, SetXattrRequest, RemoveXattrRequest, CommitExtentsRequest,
+             OpenChunkRequest, SealChunkRequest>;
+
+// Changes that do no harm when applied twice: repeated in a new session.
+template <class Request>
+inline constexpr bool kIsRepeatable = kIsOneOf<Request, SetAttributesRequest, OpenChunkRequest>;
+
+template <class Request>
+inline constexpr bool kCanFreeInode = kIsOneOf<Request, UnlinkRequest, RenameRequest>;
 
 class MasterLink {
  public:
   MasterLink(World world, Address master, std::string client_name);
-  ~MasterLink();
+  ~MasterLink();  // pending callbacks never run
   MasterLink(const MasterLink&) = delete;
   MasterLink& operator=(const MasterLink&) = delete;
 
+  // Opens the session. Fails with kUnavailable (nobody answered within connect_wait),
+  // kVersionMismatch, kInvalidArgument (address), or what the master refused it with.
   void start(Duration connect_wait, Done<Unit> done);
-  void stop(Done<Unit> done);  // closes the session; gives up after a few seconds
+  // Closes the session; gives up after a few seconds. Other calls still waiting never answer.
+  void stop(Done<Unit> done);
 
   // Waits through restarts of the master. When the session expired meanwhile, a new one is opened:
-  // reads are then repeated in it, a change whose outcome is unknown fails with kSessionExpired.
+  // reads and repeatable changes are then repeated in it, another change fails with
+  // kSessionExpired, its outcome unknown. Precondition: start() succeeded.
   template <class Request>
   CallId call(const Request& request, Done<typename Request::Reply> done);
 
@@ -46,12 +72,122 @@ class MasterLink {
   // with kInterrupted. A change the master is working on is left to finish.
   void interrupt(CallId call);
 
-  // Open inodes: what is pinned lives on after its last unlink. Told in order before later calls.
+  // Open inodes: what is pinned lives on after its last unlink. Counted: every pin has its unpin.
   void pin(InodeId inode);
   void unpin(InodeId inode);
+  // The pin of an inode that a CreateRequest with `pin` gave: not told again when the master surely
+  // has it. `mark` is pin_mark() from before that call.
+  std::uint64_t pin_mark() const { return keep_alive_.is_set() ? 0 : keep_alives_sent_ + 1; }
+  void pin_created(InodeId inode, std::uint64_t mark);
 
-  SessionId session() const;
-  bool is_up() const;
+  // A new session replaced one that expired: the chunks of the old one are gone.
+  void on_new_session(std::function<void()> handler) { new_session_ = std::move(handler); }
+  // The master restarted; after a power loss what it says may be older than what it said before.
+  void on_master_restart(std::function<void()> handler) { master_restart_ = std::move(handler); }
+
+  SessionId session() const { return session_; }
+  bool is_up() const { return rpc_.is_up(); }
+
+ private:
+  enum class State { kIdle, kOpening, kOpen, kStopped };
+
+  struct Call {
+    bool is_change = false;
+    bool is_repeatable = false;
+    std::uint64_t pins_needed = 0;  // pin generation the master must have confirmed; 0: none
+    std::function<CallId(const CallOptions&)> send;
+    std::function<void(Error)> fail;
+    CallId rpc;                  // set while sent
+    std::uint64_t sequence = 0;  // of a change, once given
+    SessionId session;           // it was sent in
+    std::uint32_t busy_count = 0;
+    bool interrupted = false;  // to be given up as soon as the master is unreachable
+  };
+  using Calls = std::map<CallId, Call>;
+
+  CallId submit(CallId id, Call call);
+  void pump();
+  bool may_send(const Call& call) const;
+  void send(CallId id, Call& call);
+  // The call was answered with `code`. False: it will be repeated, the answer is not for its owner.
+  bool finish(CallId id, ErrorCode code);
+  bool is_repeated(CallId id, Call& call, ErrorCode code);
+  void give_up(Calls::iterator call, ErrorCode code, const char* why);
+  void settle_sequence(const Call& call);
+  std::uint64_t acknowledged() const;
+
+  void open_session();
+  void session_opened(const OpenSessionReply& reply);
+  void session_failed(const Error& error);
+  void session_lost(SessionId session);
+  void start_finished(Status status);
+  void link_changed(bool up);
+
+  void schedule_keep_alive(Duration delay);
+  void send_keep_alive();
+  KeepAliveRequest next_keep_alive();
+  void keep_alive_answered(const Result<RpcReply<KeepAliveReply>>& reply);
+  void tell_all_pins();
+  void master_incarnation(std::uint64_t incarnation);
+
+  World world_;
+  std::string client_name_;
+  RpcClient rpc_;
+  State state_ = State::kIdle;
+  SessionId session_;
+  std::uint64_t nonce_ = 0;
+  std::uint64_t incarnation_ = 0;
+  Duration keep_alive_interval_ = kSessionKeepAlive;
+  Done<Unit> start_done_;
+  Timer start_timer_;
+  Timer reopen_timer_;
+  std::function<void()> new_session_;
+  std::function<void()> master_restart_;
+
+  Calls calls_;            // all not answered yet
+  std::set<CallId> held_;  // those not sent, in order
+  std::uint64_t next_call_ = 1;
+  std::uint64_t next_sequence_ = 1;     // in this session
+  std::set<std::uint64_t> unanswered_;  // sequences in this session
+  Timer busy_timer_;
+
+  std::map<InodeId, std::uint32_t> pins_;  // how often each is open here
+  std::set<InodeId> told_;                 // as the master has it, or will after keep_alive_
+  std::set<InodeId> dirty_pins_;           // pinned, not told
+  std::set<InodeId> dirty_unpins_;         // told, not pinned any more
+  bool tell_full_ = false;
+  std::uint64_t pin_generation_ = 0;  // rises with each pin that must be told
+  std::uint64_t pin_sent_ = 0;        // covered by the keep-alive under way
+  std::uint64_t pin_confirmed_ = 0;
+  CallId keep_alive_;  // under way, one at a time: a late one would be ignored
+  std::uint64_t keep_alives_sent_ = 0;
+  MonoTime keep_alive_due_{};
+  Timer keep_alive_timer_;
 };
+
+template <class Request>
+CallId MasterLink::call(const Request& request, Done<typename Request::Reply> done) {
+  using Reply = typename Request::Reply;
+  const CallId id{next_call_++};
+  auto kept = std::make_shared<const Request>(request);
+  Call call;
+  call.is_change = kIsChange<Request>;
+  call.is_repeatable = kIsRepeatable<Request>;
+  call.pins_needed = kCanFreeInode<Request> ? pin_generation_ : 0;
+  call.send = [this, id, kept, done](const CallOptions& options) {
+    return rpc_.call(*kept, options, [this, id, done](Result<RpcReply<Reply>> reply) {
+      if (!finish(id, reply.code())) {
+        return;
+      }
+      if (reply) {
+        done(std::move(reply->body));
+      } else {
+        done(std::move(reply).error());
+      }
+    });
+  };
+  call.fail = [done = std::move(done)](Error error) { done(std::move(error)); };
+  return submit(id, std::move(call));
+}
 
 }  // namespace dfs::client

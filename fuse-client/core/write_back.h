@@ -28,7 +28,8 @@ struct DirtyRange {
 // What uncommitted writes make of an inode's attributes.
 struct DirtyAttributes {
   std::uint64_t size_bytes_min = 0;  // end of the furthest dirty byte
-  Timestamp mtime;                   // of the last write; ctime is the same
+  Timestamp mtime;                   // of the last write, or what set_mtime said since
+  Timestamp ctime;                   // of the last write
 };
 
 struct WriteBackOptions {
@@ -75,6 +76,11 @@ class WriteBack {
   void release_cut(InodeId inode);
   // The file is gone for good: forget its dirty bytes, commit nothing more.
   void discard(InodeId inode);
+
+  // The file's mtime was set (utimens) after everything written so far: commits of those bytes
+  // carry this mtime, and dirty_attributes tells it, until the next write. No effect without dirty
+  // bytes.
+  void set_mtime(InodeId inode, Timestamp mtime);
 
   // Dirty bytes within [begin, end), sorted, not overlapping, newest contents.
   std::vector<DirtyRange> dirty_ranges(InodeId inode, std::uint64_t begin, std::uint64_t end) const;
