@@ -118,7 +118,7 @@ ExtentList::ExtentList(std::vector<Extent> extents) : extents_(std::move(extents
 }
 
 std::vector<Extent> ExtentList::insert(const Extent& extent) {
-  DFS_ASSERT(extent.length_bytes > 0);
+  DFS_ASSERT(extent.end() > extent.file_offset);
   std::vector<Extent> displaced = find(extent.file_offset, extent.end());
   std::size_t first = first_behind(extents_, extent.file_offset);
   std::size_t last = first;  // one behind the last that is touched
@@ -162,6 +162,9 @@ std::vector<Extent> ExtentList::remove(std::uint64_t begin, std::uint64_t end) {
 
 std::vector<Extent> ExtentList::find(std::uint64_t begin, std::uint64_t end) const {
   std::vector<Extent> found;
+  if (begin >= end) {
+    return found;
+  }
   for (std::size_t i = first_behind(extents_, begin);
        i < extents_.size() && extents_[i].file_offset < end; ++i) {
     found.push_back(clip(extents_[i], begin, end));
