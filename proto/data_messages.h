@@ -45,7 +45,9 @@ struct FileCommitResult {
   std::uint16_t code = 0;                // ErrorCode: kStale (gone), kTooManyExtents, kNoSuchChunk
   Attributes attributes;                 // valid when code is kOk
   std::uint32_t window_pieces_most = 0;  // pieces in the fullest window it touched
-  DFS_FIELDS(code, attributes, window_pieces_most)
+  // The file's before this commit: the writer knows whether anybody else changed it in between.
+  std::uint64_t data_version_before = 0;
+  DFS_FIELDS(code, attributes, window_pieces_most, data_version_before)
 };
 struct CommitExtentsReply {
   std::vector<FileCommitResult> results;  // one for each file

@@ -34,7 +34,8 @@ struct EntryReply {
 
 struct AttributesReply {
   Attributes attributes;
-  DFS_FIELDS(attributes)
+  std::uint64_t data_version_before = 0;  // of SetAttributes: the file's before this change
+  DFS_FIELDS(attributes, data_version_before)
 };
 
 struct EmptyReply {
