@@ -40,9 +40,9 @@ struct WriteBackOptions {
 };
 
 struct WriteBackEvents {
-  // The master committed these extents (in order, later over earlier); attributes are of after it.
+  // The master committed these extents (in order, later over earlier); the result is its answer.
   // Called before the ranges leave the dirty buffer.
-  std::function<void(InodeId, const std::vector<Extent>&, const Attributes&,
+  std::function<void(InodeId, const std::vector<Extent>&, const FileCommitResult&,
                      const std::vector<ChunkLocation>&)>
       committed;
 };
