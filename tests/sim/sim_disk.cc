@@ -3,20 +3,24 @@
 namespace dfs::sim {
 
 struct SimDisk::Shared {
-  SimScheduler& scheduler;
+  SimScheduler& scheduler;  // not touched once the process is dead
+  std::shared_ptr<const bool> is_alive;
   SimDiskState& state;
   SimDiskLatency latency;
   SimRandom random;
   std::uint64_t generation;
 
   Status check() const {
-    if (!scheduler.is_alive() || state.generation() != generation) {
+    if (!*is_alive || state.generation() != generation) {
       return make_error(ErrorCode::kIo, "the process or its machine is dead");
     }
     return ok();
   }
 
   void after(Duration latency_min, Task task) {
+    if (!*is_alive) {
+      return;
+    }
     const auto extra = random.below(static_cast<std::uint64_t>(latency_min.count()) + 1);
     scheduler.run_after(latency_min + Duration(static_cast<Duration::rep>(extra)), std::move(task));
   }
@@ -117,7 +121,8 @@ class SimDiskFile final : public DiskFile {
 };
 
 SimDisk::SimDisk(SimScheduler& scheduler, SimDiskState& state, SimDiskLatency latency)
-    : shared_(new Shared{scheduler, state, latency, state.fork_random(), state.generation()}) {}
+    : shared_(new Shared{scheduler, scheduler.alive_token(), state, latency, state.fork_random(),
+                         state.generation()}) {}
 SimDisk::~SimDisk() = default;
 
 Result<std::shared_ptr<DiskFile>> SimDisk::open(const std::string& path, OpenMode mode) {

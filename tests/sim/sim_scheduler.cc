@@ -19,7 +19,7 @@ TimerId SimScheduler::run_at(MonoTime when, Task task) { return add(when, std::m
 
 TimerId SimScheduler::add(MonoTime when, Task task) {
   const TimerId id{next_timer_++};
-  if (!alive_) {
+  if (!*alive_) {
     return id;
   }
   const auto event = events_.run_at(when, [this, id, run = std::move(task)]() mutable {
@@ -44,7 +44,7 @@ void SimScheduler::cancel(TimerId timer) {
 }
 
 void SimScheduler::deliver(Task task) {
-  if (!alive_) {
+  if (!*alive_) {
     return;
   }
   if (paused_) {
@@ -55,7 +55,7 @@ void SimScheduler::deliver(Task task) {
 }
 
 void SimScheduler::kill() {
-  alive_ = false;
+  *alive_ = false;
   // Destroying a task may destroy objects that cancel others of these: empty the tables first.
   const auto pending = std::move(pending_);
   const auto held = std::move(held_);

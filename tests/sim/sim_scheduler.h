@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 
 #include "common/scheduler.h"
 #include "tests/sim/sim_events.h"
@@ -34,7 +35,9 @@ class SimScheduler final : public Scheduler {
   void deliver(Task task);
 
   void kill();
-  bool is_alive() const { return alive_; }
+  bool is_alive() const { return *alive_; }
+  // For what may outlive this object: says the same as is_alive() did last.
+  std::shared_ptr<const bool> alive_token() const { return alive_; }
 
   // SIGSTOP and SIGCONT: what becomes due in between runs, in order, at resume().
   void pause() { paused_ = true; }
@@ -59,7 +62,7 @@ class SimScheduler final : public Scheduler {
   std::uint64_t next_timer_ = 1;
   std::deque<Held> held_;  // due while paused, in that order
   Duration wall_skew_{};
-  bool alive_ = true;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   bool paused_ = false;
 };
 
