@@ -30,19 +30,24 @@ class MemoryBudget {
   // nothing else of its use is held, so that no size can wait for ever.
   bool try_reserve(Use use, std::uint64_t bytes);
   void release(Use use, std::uint64_t bytes);
-  // Called once each time bytes are released after a refusal; the waiters try again in their order.
+  // Registers a waiter for good (once, not for each refusal): all are called, in their order, once
+  // each time bytes are released after a refusal. They run inside release(), so they only post the
+  // task that tries again.
   void on_room(std::function<void()> waiter) { waiters_.push_back(std::move(waiter)); }
 
   std::uint64_t used(Use use) const { return used_[static_cast<int>(use)]; }
   std::uint64_t cap_bytes() const { return cap_bytes_; }
+  // The most that requests of one use get together.
+  std::uint64_t share(Use use) const;
 
  private:
-  std::uint64_t share(Use use) const;
   void wake();
+  std::uint64_t total() const;
 
   std::uint64_t cap_bytes_;
   std::uint64_t used_[3] = {0, 0, 0};
   bool refused_ = false;
+  bool is_evicting_ = false;
   std::function<void(std::uint64_t)> evictor_;
   std::list<std::function<void()>> waiters_;
 };
