@@ -1,0 +1,25 @@
+// Addresses as people write them: "host:port", "[v6]:port", and for listening "*:port".
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "common/result.h"
+#include "common/transport.h"
+
+namespace dfs::real {
+
+struct HostPort {
+  std::string host;  // a v6 address without its brackets
+  std::uint16_t port = 0;
+  bool is_numeric = false;  // the host is an IPv4 or IPv6 address, not a name
+
+  // With brackets where they are needed.
+  Address text() const;
+};
+
+// kInvalidArgument, naming the text, for anything else; also for port 0 unless it is to listen on.
+Result<HostPort> parse_connect_address(const Address& address);
+Result<HostPort> parse_listen_address(const Address& address);
+
+}  // namespace dfs::real
