@@ -22,8 +22,8 @@ struct Operation {
   Effect effect;
   bool needs_session;
 
-  // Decodes, applies and encodes the answer; a refusal is an answer too (`refused` says which).
-  // Neither kept nor sent here. A body that cannot be decoded is kBadMessage.
+  // Decodes, applies and encodes the answer. Neither kept nor sent here; a refusal comes back as
+  // the error it is. A body that cannot be decoded is kBadMessage.
   Result<Buffer> (*apply)(OpContext& context, const RpcRequest& request);
   // A kept answer, as an answer to `to`. Fails with kInternal when it is of another type.
   Result<Buffer> (*readdress)(const ReplyAddress& to, std::string_view kept);

@@ -1,0 +1,105 @@
+#include "master/core/dispatch.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "common/assert.h"
+#include "master/core/operations.h"
+#include "proto/codec.h"
+
+namespace dfs::master {
+namespace {
+
+template <class Request>
+Result<Buffer> apply_request(OpContext& context, const RpcRequest& message) {
+  DFS_TRY(const Request request, decode_body<Request>(message.body));
+  DFS_TRY(const typename Request::Reply reply, apply(context, request));
+  return RpcServer::encode_reply(message.reply_address(), reply);
+}
+
+template <class Request>
+Result<Buffer> readdress_reply(const ReplyAddress& to, std::string_view kept) {
+  const auto bytes = std::as_bytes(std::span(kept.data(), kept.size()));
+  DFS_TRY(const DecodedHead head, decode_head(bytes));
+  if (head.envelope.type != Request::kType || head.envelope.kind != MessageKind::kReply) {
+    return make_error(ErrorCode::kInternal, "the sequence number was used for another request");
+  }
+  if (head.envelope.request_id == to.request_id) {
+    return Buffer::copy_of(kept);
+  }
+  if (head.envelope.code != ErrorCode::kOk) {
+    return RpcServer::encode_failure(to, {head.envelope.code, head.envelope.detail});
+  }
+  DFS_TRY(const typename Request::Reply reply, decode_body<typename Request::Reply>(head.body));
+  return RpcServer::encode_reply(to, reply);
+}
+
+enum class Needs { kSession, kNothing };
+
+template <class Request>
+constexpr Operation operation(Effect effect, Needs needs) {
+  return {.type = Request::kType,
+          .effect = effect,
+          .needs_session = needs == Needs::kSession,
+          .apply = &apply_request<Request>,
+          .readdress = &readdress_reply<Request>};
+}
+
+// By type.
+constexpr Operation kOperations[] = {
+    operation<OpenSessionRequest>(Effect::kRepeatable, Needs::kNothing),
+    operation<KeepAliveRequest>(Effect::kRepeatable, Needs::kSession),
+    operation<CloseSessionRequest>(Effect::kRepeatable, Needs::kSession),
+
+    operation<LookupRequest>(Effect::kNone, Needs::kNothing),
+    operation<GetAttributesRequest>(Effect::kNone, Needs::kNothing),
+    operation<SetAttributesRequest>(Effect::kOnce, Needs::kSession),
+    operation<CreateRequest>(Effect::kOnce, Needs::kSession),
+    operation<UnlinkRequest>(Effect::kOnce, Needs::kSession),
+    operation<RemoveDirectoryRequest>(Effect::kOnce, Needs::kSession),
+    operation<RenameRequest>(Effect::kOnce, Needs::kSession),
+    operation<LinkRequest>(Effect::kOnce, Needs::kSession),
+    operation<ReadLinkRequest>(Effect::kNone, Needs::kNothing),
+    operation<ReadDirectoryRequest>(Effect::kNone, Needs::kNothing),
+    operation<StatFilesystemRequest>(Effect::kNone, Needs::kNothing),
+    operation<GetXattrRequest>(Effect::kNone, Needs::kNothing),
+    operation<SetXattrRequest>(Effect::kOnce, Needs::kSession),
+    operation<ListXattrsRequest>(Effect::kNone, Needs::kNothing),
+    operation<RemoveXattrRequest>(Effect::kOnce, Needs::kSession),
+    operation<RevalidateRequest>(Effect::kNone, Needs::kNothing),
+
+    operation<GetExtentsRequest>(Effect::kNone, Needs::kNothing),
+    operation<CommitExtentsRequest>(Effect::kOnce, Needs::kSession),
+    operation<OpenChunkRequest>(Effect::kOnce, Needs::kSession),
+    operation<SealChunkRequest>(Effect::kRepeatable, Needs::kSession),
+    operation<ReportBadReplicaRequest>(Effect::kRepeatable, Needs::kSession),
+    operation<SyncMetadataRequest>(Effect::kNone, Needs::kNothing),
+
+    operation<RegisterNodeRequest>(Effect::kRepeatable, Needs::kNothing),
+    operation<HeartbeatRequest>(Effect::kRepeatable, Needs::kNothing),
+    operation<ReportInventoryRequest>(Effect::kRepeatable, Needs::kNothing),
+    operation<ReportReplicasRequest>(Effect::kRepeatable, Needs::kNothing),
+
+    operation<ClusterStatusRequest>(Effect::kNone, Needs::kNothing),
+    operation<ListNodesRequest>(Effect::kNone, Needs::kNothing),
+    operation<DescribeChunksRequest>(Effect::kNone, Needs::kNothing),
+    operation<SetPolicyRequest>(Effect::kOnce, Needs::kSession),
+    operation<ListChunksRequest>(Effect::kNone, Needs::kNothing),
+    operation<CheckMetadataRequest>(Effect::kNone, Needs::kNothing),
+};
+
+static_assert(std::is_sorted(std::begin(kOperations), std::end(kOperations),
+                             [](const Operation& left, const Operation& right) {
+                               return left.type < right.type;
+                             }));
+
+}  // namespace
+
+const Operation* find_operation(MessageType type) {
+  const auto* found = std::lower_bound(
+      std::begin(kOperations), std::end(kOperations), type,
+      [](const Operation& operation, MessageType wanted) { return operation.type < wanted; });
+  return found != std::end(kOperations) && found->type == type ? found : nullptr;
+}
+
+}  // namespace dfs::master
