@@ -1,0 +1,216 @@
+#include "fuse-client/mount/client_process.h"
+
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <memory>
+#include <optional>
+
+#include "common/real/event_loop.h"
+#include "common/real/owned_fd.h"
+#include "common/real/spd_log.h"
+#include "common/real/system_random.h"
+#include "common/real/zmq_transport.h"
+#include "common/world.h"
+#include "fuse-client/core/client.h"
+#include "fuse-client/fuse/fuse_server.h"
+#include "fuse-client/mount/mount_point.h"
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+namespace dfs::mount {
+namespace {
+
+constexpr unsigned kReadAheadKib = 1024;
+constexpr Duration kStopLimit = std::chrono::minutes(10);  // a bound beyond every wait inside
+
+std::string client_name(const std::string& directory) {
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  return std::string(host.data()) + ":" + directory;
+}
+
+// A process that stores what the kernel wants to free memory for must not wait for that memory.
+void prepare_process() {
+  prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
+}
+
+class ClientProcess {
+ public:
+  ClientProcess(const MountRequest& request, std::string directory,
+                std::unique_ptr<real::EventLoop> loop, std::unique_ptr<real::SpdLog> log)
+      : request_(request),
+        directory_(std::move(directory)),
+        loop_(std::move(loop)),
+        log_(std::move(log)),
+        transport_(*loop_, *log_),
+        client_(World{*loop_, random_, *log_, transport_}, options(), events()) {}
+
+  Status run(const std::function<void()>& ready) {
+    DFS_CHECK_OK(watch_signals());
+    DFS_CHECK_OK(wait_for([this](client::Done<Unit> done) { client_.start(std::move(done)); }));
+    Status mounted = mount(ready);
+    if (mounted) {
+      loop_->run();
+      if (server_fd_watched_) {
+        loop_->unwatch_fd(server_->fd());
+      }
+    }
+    Status stopped = wait_for([this](client::Done<Unit> done) { client_.stop(std::move(done)); });
+    if (!stopped) {
+      log_->error("not everything could be written at unmount: " + stopped.error().detail);
+    }
+    server_.reset();
+    loop_->unwatch_fd(signals_.get());
+    return mounted ? stopped : mounted;
+  }
+
+ private:
+  client::ClientOptions options() const {
+    client::ClientOptions options;
+    options.master = request_.source.address();
+    options.name = client_name(directory_);
+    options.memory_bytes = request_.memory_bytes;
+    options.connect_wait = request_.connect_wait;
+    options.write_wait = request_.write_wait;
+    options.read_only = request_.read_only;
+    return options;
+  }
+
+  client::ClientEvents events() {
+    return {.invalidate_contents = [this](InodeId inode) {
+      if (server_) {
+        server_->invalidate_contents(inode);
+      }
+    }};
+  }
+
+  // Runs the loop until the call has answered.
+  template <class Start>
+  Status wait_for(Start start) {
+    auto answer = std::make_shared<std::optional<Status>>();
+    start([answer](Status status) { *answer = std::move(status); });
+    if (!loop_->run_until([&] { return answer->has_value(); }, kStopLimit)) {
+      return make_error(ErrorCode::kTimedOut, "the client core did not answer");
+    }
+    return std::move(**answer);
+  }
+
+  Status watch_signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+      sigaddset(&set, signal);
+    }
+    // Threads made from here on inherit the mask: only the descriptor sees these signals.
+    sigprocmask(SIG_BLOCK, &set, nullptr);
+    signals_ = real::OwnedFd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+    return loop_->watch_fd(signals_.get(), EPOLLIN, [this](std::uint32_t) { take_signal(); });
+  }
+
+  void take_signal() {
+    signalfd_siginfo info{};
+    if (read(signals_.get(), &info, sizeof info) != sizeof info) {
+      return;
+    }
+    if (info.ssi_signo == SIGHUP) {
+      log_->reopen();
+      return;
+    }
+    log_->info("told to stop: flushing and unmounting");
+    client_.sync_all([this](Status status) {
+      if (!status) {
+        log_->error("not everything could be written: " + status.error().detail);
+      }
+      remove_from_utab(directory_);
+      server_->unmount();
+      loop_->stop();
+    });
+  }
+
+  Status mount(const std::function<void()>& ready) {
+    DFS_TRY(const InodeId root, find_root());
+    fuse::ServerOptions options{.root = root, .mount_options = request_.kernel_options};
+    DFS_TRY(server_, fuse::FuseServer::create(client_, *loop_, *log_, std::move(options)));
+    DFS_CHECK_OK(server_->mount(directory_));
+    server_->on_ready(ready);
+    server_fd_watched_ = true;
+    return loop_->watch_fd(server_->fd(), EPOLLIN, [this](std::uint32_t) {
+      if (!server_->process()) {
+        loop_->unwatch_fd(server_->fd());
+        server_fd_watched_ = false;
+        loop_->stop();
+      }
+    });
+  }
+
+  // The inode of SOURCE's subdirectory.
+  Result<InodeId> find_root() {
+    InodeId root = kRootInode;
+    std::string rest = request_.source.subdirectory;
+    while (!rest.empty()) {
+      const std::size_t end = std::min(rest.find('/'), rest.size());
+      const std::string name = rest.substr(0, end);
+      rest.erase(0, std::min(end + 1, rest.size()));
+      if (name.empty()) {
+        continue;
+      }
+      Attributes found;
+      const Status status = wait_for([&](client::Done<Unit> done) {
+        client_.lookup(root, name, [&found, done](Result<Attributes> result) {
+          if (!result) {
+            done(std::move(result).error());
+            return;
+          }
+          found = *result;
+          done(Unit{});
+        });
+      });
+      if (!status || !found.is_directory()) {
+        return make_error(ErrorCode::kNotFound,
+                          "no directory /" + request_.source.subdirectory + " in the filesystem");
+      }
+      root = found.inode;
+    }
+    return root;
+  }
+
+  const MountRequest& request_;
+  const std::string directory_;
+  std::unique_ptr<real::EventLoop> loop_;
+  std::unique_ptr<real::SpdLog> log_;
+  real::SystemRandom random_;
+  real::ZmqTransport transport_;
+  real::OwnedFd signals_;
+  client::Client client_;
+  std::unique_ptr<fuse::FuseServer> server_;
+  bool server_fd_watched_ = false;
+};
+
+}  // namespace
+
+Status run_client(const MountRequest& request, const std::string& directory,
+                  const std::function<void()>& ready) {
+  prepare_process();
+  DFS_TRY(auto loop, real::EventLoop::create());
+  DFS_TRY(auto log, make_log(request));
+  ClientProcess process(request, directory, std::move(loop), std::move(log));
+  return process.run([&] {
+    raise_read_ahead(directory, kReadAheadKib);
+    ready();
+  });
+}
+
+}  // namespace dfs::mount
