@@ -101,6 +101,7 @@ class MasterLink {
     std::uint64_t sequence = 0;  // of a change, once given
     SessionId session;           // it was sent in
     std::uint32_t busy_count = 0;
+    MonoTime not_before{};     // to be sent (again)
     bool interrupted = false;  // to be given up as soon as the master is unreachable
   };
   using Calls = std::map<CallId, Call>;
@@ -112,7 +113,9 @@ class MasterLink {
   // The call was answered with `code`. False: it will be repeated, the answer is not for its owner.
   bool finish(CallId id, ErrorCode code);
   bool is_repeated(CallId id, Call& call, ErrorCode code);
-  void give_up(Calls::iterator call, ErrorCode code, const char* why);
+  void hold(CallId id, Call& call);
+  void busy_turn();
+  void give_up(Calls::iterator call, Error error);
   void settle_sequence(const Call& call);
   std::uint64_t acknowledged() const;
 
@@ -121,11 +124,13 @@ class MasterLink {
   void session_failed(const Error& error);
   void session_lost(SessionId session);
   void start_finished(Status status);
+  void schedule_reopening();
   void link_changed(bool up);
 
   void schedule_keep_alive(Duration delay);
   void send_keep_alive();
   KeepAliveRequest next_keep_alive();
+  void pins_covered();
   void keep_alive_answered(const Result<RpcReply<KeepAliveReply>>& reply);
   void tell_all_pins();
   void master_incarnation(std::uint64_t incarnation);
@@ -135,6 +140,7 @@ class MasterLink {
   RpcClient rpc_;
   State state_ = State::kIdle;
   SessionId session_;
+  CallId opening_;  // the OpenSession under way
   std::uint64_t nonce_ = 0;
   std::uint64_t incarnation_ = 0;
   Duration keep_alive_interval_ = kSessionKeepAlive;
@@ -150,6 +156,7 @@ class MasterLink {
   std::uint64_t next_sequence_ = 1;     // in this session
   std::set<std::uint64_t> unanswered_;  // sequences in this session
   Timer busy_timer_;
+  std::shared_ptr<const bool> alive_;  // posted tasks ask whether this still exists
 
   std::map<InodeId, std::uint32_t> pins_;  // how often each is open here
   std::set<InodeId> told_;                 // as the master has it, or will after keep_alive_

@@ -1,0 +1,470 @@
+#include "fuse-client/core/master_link.h"
+
+#include <algorithm>
+
+namespace dfs::client {
+namespace {
+
+constexpr std::chrono::seconds kCloseWait{3};
+constexpr std::chrono::seconds kReopenDelay{1};
+constexpr std::chrono::milliseconds kKeepAliveIntervalMin{100};
+
+RpcClient::Options master_rpc_options() {
+  RpcClient::Options options;
+  options.when_down = RpcClient::WhenDown::kKeepCalls;
+  return options;
+}
+
+}  // namespace
+
+MasterLink::MasterLink(World world, Address master, std::string client_name)
+    : world_(world),
+      client_name_(std::move(client_name)),
+      rpc_(world, std::move(master), "master", master_rpc_options()),
+      start_timer_(world.scheduler),
+      reopen_timer_(world.scheduler),
+      busy_timer_(world.scheduler),
+      alive_(std::make_shared<const bool>(true)),
+      keep_alive_timer_(world.scheduler) {
+  rpc_.on_state_change([this](bool up) { link_changed(up); });
+}
+
+MasterLink::~MasterLink() = default;
+
+// --- Session -------------------------------------------------------------------------------------
+
+void MasterLink::start(Duration connect_wait, Done<Unit> done) {
+  DFS_ASSERT(state_ == State::kIdle);
+  start_done_ = std::move(done);
+  start_timer_.start(connect_wait, [this] {
+    rpc_.cancel(opening_);
+    start_finished(
+        make_error(ErrorCode::kUnavailable, "no answer from the master at " + rpc_.address()));
+  });
+  nonce_ = world_.random.next_u64();
+  open_session();
+}
+
+void MasterLink::open_session() {
+  state_ = State::kOpening;
+  OpenSessionRequest request;
+  request.client_name = client_name_;
+  request.nonce = nonce_;
+  opening_ = rpc_.call(request, CallOptions{}, [this](Result<RpcReply<OpenSessionReply>> reply) {
+    opening_ = CallId{};
+    if (reply) {
+      session_opened(reply->body);
+    } else {
+      session_failed(reply.error());
+    }
+  });
+}
+
+void MasterLink::session_opened(const OpenSessionReply& reply) {
+  const bool is_replacement = session_.is_set();
+  state_ = State::kOpen;
+  session_ = reply.session;
+  next_sequence_ = 1;
+  unanswered_.clear();
+  keep_alive_interval_ =
+      std::max<Duration>(kKeepAliveIntervalMin, std::chrono::milliseconds(reply.keep_alive_ms));
+  if (is_replacement) {
+    world_.log.warning("The session expired; a new one was opened. session=" +
+                       std::to_string(session_.value));
+    tell_all_pins();
+    if (new_session_) {
+      new_session_();
+    }
+  }
+  master_incarnation(reply.incarnation);
+  schedule_keep_alive(keep_alive_interval_);
+  if (start_done_) {
+    start_finished(ok());
+  }
+  pump();
+}
+
+void MasterLink::session_failed(const Error& error) {
+  if (start_done_) {
+    start_finished(error);
+    return;
+  }
+  world_.log.error(std::string("The master refuses a new session. code=") +
+                   error_code_name(error.code) + " detail=" + error.detail);
+  if (error.code == ErrorCode::kVersionMismatch) {
+    // Waiting will not help whoever waits now.
+    while (!held_.empty()) {
+      give_up(calls_.find(*held_.begin()), error);
+    }
+  }
+  schedule_reopening();
+}
+
+void MasterLink::schedule_reopening() {
+  reopen_timer_.start(kReopenDelay, [this] { open_session(); });
+}
+
+void MasterLink::start_finished(Status status) {
+  start_timer_.stop();
+  if (!status) {
+    state_ = State::kIdle;
+  }
+  auto done = std::exchange(start_done_, nullptr);
+  done(std::move(status));
+}
+
+void MasterLink::session_lost(SessionId session) {
+  if (state_ != State::kOpen || session != session_) {
+    return;
+  }
+  if (keep_alive_.is_set()) {
+    rpc_.cancel(keep_alive_);
+    keep_alive_ = CallId{};
+  }
+  keep_alive_timer_.stop();
+  nonce_ = world_.random.next_u64();
+  open_session();
+}
+
+void MasterLink::stop(Done<Unit> done) {
+  const bool was_open = state_ == State::kOpen;
+  state_ = State::kStopped;
+  start_timer_.stop();
+  reopen_timer_.stop();
+  busy_timer_.stop();
+  keep_alive_timer_.stop();
+  if (!was_open) {
+    world_.scheduler.post([done = std::move(done), alive = std::weak_ptr(alive_)] {
+      if (!alive.expired()) {
+        done(ok());
+      }
+    });
+    return;
+  }
+  CallOptions options;
+  options.timeout = kCloseWait;
+  options.session = session_;
+  options.acknowledged = acknowledged();
+  rpc_.call(CloseSessionRequest{}, options,
+            [this, done = std::move(done)](Result<RpcReply<CloseSessionReply>> reply) {
+              if (!reply) {
+                world_.log.warning("The session was not closed; it ends by time-out. session=" +
+                                   std::to_string(session_.value));
+              }
+              done(ok());
+            });
+}
+
+void MasterLink::link_changed(bool up) {
+  if (up) {
+    // At once, because the answer tells whether the master restarted.
+    if (state_ == State::kOpen) {
+      schedule_keep_alive(Duration::zero());
+    }
+    return;
+  }
+  world_.log.warning("The master does not answer; calls wait for it. address=" + rpc_.address());
+  for (auto call = calls_.begin(); call != calls_.end();) {
+    const auto next = std::next(call);
+    if (call->second.interrupted) {
+      give_up(call, make_error(ErrorCode::kInterrupted));
+    }
+    call = next;
+  }
+}
+
+void MasterLink::master_incarnation(std::uint64_t incarnation) {
+  const std::uint64_t before = std::exchange(incarnation_, incarnation);
+  if (before == 0 || before == incarnation) {
+    return;
+  }
+  world_.log.info("The master restarted. session=" + std::to_string(session_.value));
+  tell_all_pins();
+  if (master_restart_) {
+    master_restart_();
+  }
+}
+
+// --- Calls ---------------------------------------------------------------------------------------
+
+CallId MasterLink::submit(CallId id, Call call) {
+  const bool is_full = held_.size() >= kCallsQueuedMax;
+  const auto [place, inserted] = calls_.emplace(id, std::move(call));
+  DFS_ASSERT(inserted);
+  if (state_ == State::kStopped || is_full) {
+    give_up(place, make_error(is_full ? ErrorCode::kBusy : ErrorCode::kUnavailable,
+                              "the call to the master cannot be queued"));
+    return id;
+  }
+  held_.insert(id);
+  pump();
+  return id;
+}
+
+void MasterLink::pump() {
+  bool wants_pins = false;
+  for (auto held = held_.begin(); held != held_.end();) {
+    const CallId id = *held;
+    Call& call = calls_.at(id);
+    if (!may_send(call)) {
+      wants_pins = wants_pins || call.pins_needed > pin_confirmed_;
+      ++held;
+      continue;
+    }
+    held = held_.erase(held);
+    send(id, call);
+  }
+  if (wants_pins) {
+    send_keep_alive();
+  }
+}
+
+bool MasterLink::may_send(const Call& call) const {
+  if (state_ != State::kOpen || call.not_before > world_.scheduler.now()) {
+    return false;
+  }
+  if (!call.is_change) {
+    return true;
+  }
+  const bool has_number = call.sequence != 0 && call.session == session_;
+  return call.pins_needed <= pin_confirmed_ &&
+         (has_number || next_sequence_ - acknowledged() <= kKeptRepliesMax);
+}
+
+void MasterLink::send(CallId id, Call& call) {
+  DFS_ASSERT(!call.rpc.is_set());
+  if (call.is_change && (call.sequence == 0 || call.session != session_)) {
+    call.sequence = next_sequence_++;
+    unanswered_.insert(call.sequence);
+  }
+  call.session = session_;
+  CallOptions options;
+  options.session = session_;
+  options.sequence = call.sequence;
+  options.acknowledged = acknowledged();
+  call.rpc = call.send(options);
+  DFS_ASSERT(calls_.contains(id));
+}
+
+std::uint64_t MasterLink::acknowledged() const {
+  return unanswered_.empty() ? next_sequence_ - 1 : *unanswered_.begin() - 1;
+}
+
+void MasterLink::settle_sequence(const Call& call) {
+  if (call.sequence != 0 && call.session == session_) {
+    unanswered_.erase(call.sequence);
+  }
+}
+
+bool MasterLink::finish(CallId id, ErrorCode code) {
+  const auto place = calls_.find(id);
+  DFS_ASSERT(place != calls_.end());
+  place->second.rpc = CallId{};
+  if (code != ErrorCode::kOk && is_repeated(id, place->second, code)) {
+    return false;
+  }
+  settle_sequence(place->second);
+  calls_.erase(place);
+  if (!held_.empty()) {
+    pump();
+  }
+  return true;
+}
+
+bool MasterLink::is_repeated(CallId id, Call& call, ErrorCode code) {
+  if (code == ErrorCode::kSessionExpired) {
+    session_lost(call.session);
+    if (call.is_change && !call.is_repeatable) {
+      return false;
+    }
+    hold(id, call);
+    return true;
+  }
+  if (code == ErrorCode::kBusy && call.busy_count < kBusyRetriesMax) {
+    ++call.busy_count;
+    call.not_before = world_.scheduler.now() + kBusyDelay;
+    hold(id, call);
+    if (!busy_timer_.is_armed()) {
+      busy_timer_.start(kBusyDelay, [this] { busy_turn(); });
+    }
+    return true;
+  }
+  return false;
+}
+
+void MasterLink::busy_turn() {
+  pump();
+  MonoTime next = MonoTime::max();
+  for (const CallId id : held_) {
+    const MonoTime when = calls_.at(id).not_before;
+    next = when > world_.scheduler.now() ? std::min(next, when) : next;
+  }
+  if (next != MonoTime::max()) {
+    busy_timer_.start(next - world_.scheduler.now(), [this] { busy_turn(); });
+  }
+}
+
+void MasterLink::hold(CallId id, Call& call) {
+  held_.insert(id);
+  if (call.interrupted) {
+    give_up(calls_.find(id), make_error(ErrorCode::kInterrupted));
+  } else if (state_ == State::kOpen && call.not_before <= world_.scheduler.now()) {
+    pump();
+  }
+}
+
+void MasterLink::give_up(Calls::iterator call, Error error) {
+  if (call->second.rpc.is_set()) {
+    rpc_.cancel(call->second.rpc);
+  }
+  // To the master the number counts as answered: a late copy of the request is refused then.
+  settle_sequence(call->second);
+  held_.erase(call->first);
+  world_.scheduler.post([fail = std::move(call->second.fail), error = std::move(error),
+                         alive = std::weak_ptr(alive_)]() mutable {
+    if (!alive.expired()) {
+      fail(std::move(error));
+    }
+  });
+  calls_.erase(call);
+}
+
+void MasterLink::interrupt(CallId id) {
+  const auto place = calls_.find(id);
+  if (place == calls_.end()) {
+    return;
+  }
+  const Call& call = place->second;
+  if (!call.rpc.is_set() || !call.is_change || !rpc_.is_up()) {
+    give_up(place, make_error(ErrorCode::kInterrupted));
+  } else {
+    place->second.interrupted = true;
+  }
+}
+
+// --- Pins ----------------------------------------------------------------------------------------
+
+void MasterLink::pin(InodeId inode) {
+  if (++pins_[inode] > 1) {
+    return;
+  }
+  if (told_.contains(inode)) {
+    dirty_unpins_.erase(inode);
+    return;
+  }
+  dirty_pins_.insert(inode);
+  ++pin_generation_;
+  schedule_keep_alive(kPinDelay);
+}
+
+void MasterLink::pin_created(InodeId inode, std::uint64_t mark) {
+  if (mark != 0 && mark == pin_mark() && !dirty_pins_.contains(inode)) {
+    told_.insert(inode);
+  }
+  pin(inode);
+}
+
+void MasterLink::unpin(InodeId inode) {
+  const auto pinned = pins_.find(inode);
+  DFS_ASSERT(pinned != pins_.end());
+  if (--pinned->second > 0) {
+    return;
+  }
+  pins_.erase(pinned);
+  if (told_.contains(inode)) {
+    dirty_unpins_.insert(inode);
+    schedule_keep_alive(kUnpinDelay);
+  } else if (dirty_pins_.erase(inode) > 0 && dirty_pins_.empty()) {
+    pins_covered();
+  }
+}
+
+void MasterLink::pins_covered() {
+  DFS_ASSERT(dirty_pins_.empty());
+  pin_sent_ = pin_generation_;
+  if (!keep_alive_.is_set()) {
+    pin_confirmed_ = pin_generation_;
+  }
+}
+
+void MasterLink::tell_all_pins() {
+  tell_full_ = true;
+  schedule_keep_alive(Duration::zero());
+}
+
+void MasterLink::schedule_keep_alive(Duration delay) {
+  const MonoTime due = world_.scheduler.now() + delay;
+  if (state_ == State::kStopped || (keep_alive_timer_.is_armed() && keep_alive_due_ <= due)) {
+    return;
+  }
+  keep_alive_due_ = due;
+  keep_alive_timer_.start(delay, [this] { send_keep_alive(); });
+}
+
+KeepAliveRequest MasterLink::next_keep_alive() {
+  KeepAliveRequest request;
+  request.sequence = ++keep_alives_sent_;
+  if (tell_full_) {
+    tell_full_ = false;
+    request.full = true;
+    told_.clear();
+    dirty_unpins_.clear();
+    for (const auto& [inode, count] : pins_) {
+      dirty_pins_.insert(dirty_pins_.end(), inode);
+    }
+  }
+  while (!dirty_pins_.empty() && request.pinned.size() < kPinsPerMessageMax) {
+    request.pinned.push_back(*dirty_pins_.begin());
+    told_.insert(*dirty_pins_.begin());
+    dirty_pins_.erase(dirty_pins_.begin());
+  }
+  while (!dirty_unpins_.empty() && request.unpinned.size() < kPinsPerMessageMax) {
+    request.unpinned.push_back(*dirty_unpins_.begin());
+    told_.erase(*dirty_unpins_.begin());
+    dirty_unpins_.erase(dirty_unpins_.begin());
+  }
+  if (dirty_pins_.empty()) {
+    pin_sent_ = pin_generation_;
+  }
+  return request;
+}
+
+void MasterLink::send_keep_alive() {
+  if (state_ != State::kOpen || keep_alive_.is_set()) {
+    return;  // whoever changes that sends or schedules the next one
+  }
+  keep_alive_timer_.stop();
+  CallOptions options;
+  options.session = session_;
+  options.acknowledged = acknowledged();
+  keep_alive_ =
+      rpc_.call(next_keep_alive(), options,
+                [this](Result<RpcReply<KeepAliveReply>> reply) { keep_alive_answered(reply); });
+}
+
+void MasterLink::keep_alive_answered(const Result<RpcReply<KeepAliveReply>>& reply) {
+  keep_alive_ = CallId{};
+  if (!reply) {
+    if (reply.code() == ErrorCode::kSessionExpired) {
+      session_lost(session_);
+      return;
+    }
+    world_.log.warning(std::string("A keep-alive was refused; all is told again. code=") +
+                       error_code_name(reply.code()));
+    tell_full_ = true;
+    schedule_keep_alive(kReopenDelay);
+    return;
+  }
+  pin_confirmed_ = pin_sent_;
+  master_incarnation(reply->body.incarnation);
+  if (!dirty_pins_.empty() || tell_full_) {
+    send_keep_alive();
+  } else {
+    schedule_keep_alive(dirty_unpins_.empty() ? keep_alive_interval_ : Duration(kUnpinDelay));
+  }
+  if (!held_.empty()) {
+    pump();
+  }
+}
+
+}  // namespace dfs::client
