@@ -62,9 +62,9 @@ class RpcClient {
   CallId call(const Request& request, const CallOptions& options,
               std::function<void(Result<RpcReply<typename Request::Reply>>)> done,
               Buffer bulk = {}) {
-    Envelope envelope = request_envelope(Request::kType, options);
+    const Envelope envelope = request_envelope(Request::kType, options);
     const CallId id{envelope.request_id};
-    start(id, encode_message(envelope, request), std::move(bulk), options.timeout,
+    start(envelope, encode_message(envelope, request), std::move(bulk), options.timeout,
           [done = std::move(done)](Result<RawReply> raw) {
             if (!raw) {
               done(std::move(raw).error());
@@ -99,7 +99,7 @@ class RpcClient {
  private:
   using RawDone = std::function<void(Result<RawReply>)>;
   Envelope request_envelope(MessageType type, const CallOptions& options);
-  void start(CallId id, Buffer head, Buffer bulk, Duration timeout, RawDone done);
+  void start(const Envelope& envelope, Buffer head, Buffer bulk, Duration timeout, RawDone done);
 
   class Impl;
   std::unique_ptr<Impl> impl_;
