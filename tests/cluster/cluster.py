@@ -1,0 +1,285 @@
+"""A dfs cluster of real processes for tests: starts, kills, pauses and restarts its parts and mounts it
+with mount(8). Everything is awaited by event: readiness through the daemons' own notification, ends
+of processes by wait. Run as root."""
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("DFS_TEST_BUILD", os.path.join(ROOT, "build"))
+SCRATCH = os.environ.get("DFS_TEST_SCRATCH", "/var/tmp")
+START_LIMIT_S = 30
+STOP_LIMIT_S = 60
+HELPERS = {"/sbin/mount.fuse.dfs": "dfs", "/sbin/umount.fuse.dfs": "umount.fuse.dfs"}
+
+
+def program(name):
+    return os.path.join(BUILD, name)
+
+
+def run(*argv, check=True, timeout=300, **options):
+    """A finished command; with `check` a failure raises with what the command said."""
+    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, errors="replace",
+                          stdin=subprocess.DEVNULL, timeout=timeout, **options)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def free_ports(count, host="127.0.0.1"):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets = []
+    for _ in range(count):
+        s = socket.socket(family)
+        s.bind((host, 0))
+        sockets.append(s)
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def link_helpers():
+    """mount(8) looks for its helpers in /sbin only; a package's own files are left alone."""
+    for link, target in HELPERS.items():
+        if os.path.islink(link) or not os.path.exists(link):
+            wanted = program(target)
+            if os.path.islink(link) and os.readlink(link) == wanted:
+                continue
+            if os.path.islink(link):
+                os.unlink(link)
+            os.symlink(wanted, link)
+
+
+class Daemon:
+    """One server process. Its log goes to a file; readiness is awaited on its notification socket."""
+
+    def __init__(self, folder, name, argv):
+        self.name, self.argv = name, [str(a) for a in argv]
+        self.log_path = os.path.join(folder, name + ".log")
+        self.notify_path = os.path.join(folder, name + ".notify")
+        self.process = None
+
+    def start(self):
+        if os.path.exists(self.notify_path):
+            os.unlink(self.notify_path)
+        notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        notify.bind(self.notify_path)
+        notify.settimeout(0.2)
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                            env={**os.environ, "NOTIFY_SOCKET": self.notify_path})
+        limit = time.monotonic() + START_LIMIT_S
+        with notify:
+            while True:
+                try:
+                    if b"READY=1" in notify.recv(4096):
+                        return self
+                except socket.timeout:
+                    pass
+                if self.process.poll() is not None or time.monotonic() > limit:
+                    raise AssertionError(f"{self.name} did not get ready:\n{self.log()[-3000:]}")
+
+    def log(self):
+        if not os.path.exists(self.log_path):
+            return ""
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        if self.is_running():
+            self.process.kill()
+        if self.process is not None:
+            self.process.wait()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self):
+        """SIGTERM; returns the exit code."""
+        if not self.is_running():
+            return self.process.returncode if self.process else 0
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        return self.process.wait(STOP_LIMIT_S)
+
+
+class Mount:
+    def __init__(self, cluster, directory, source, options):
+        self.cluster, self.directory, self.source, self.options = cluster, directory, source, options
+
+    def path(self, *parts):
+        return os.path.join(self.directory, *parts)
+
+    def mount(self):
+        os.makedirs(self.directory, exist_ok=True)
+        options = ["-o", ",".join(self.options)] if self.options else []
+        run("mount", "-t", "fuse.dfs", self.source, self.directory, *options)
+        return self
+
+    def umount(self, *flags, check=True):
+        return run("umount", *flags, self.directory, check=check)
+
+    def is_mounted(self):
+        return run("mountpoint", "-q", self.directory, check=False).returncode == 0
+
+    def client_pid(self):
+        return int(os.getxattr(self.directory, "dfs.client_pid"))
+
+    def kill_client(self):
+        """kill -9 of the client process; the dead mount stays."""
+        pid = self.client_pid()
+        pidfd = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
+        wait_for_end(pidfd)
+        return pid
+
+    def remount(self):
+        self.umount()
+        return self.mount()
+
+
+def wait_for_end(pidfd, limit_s=STOP_LIMIT_S):
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    ended = poll.poll(limit_s * 1000)
+    os.close(pidfd)
+    if not ended:
+        raise AssertionError("the process did not end")
+
+
+class Cluster:
+    """servers: how many chunkservers. space_mib: each gets a filesystem of its own of that size."""
+
+    def __init__(self, servers=3, replicas=2, min_replicas=None, space_mib=None, host="127.0.0.1",
+                 master_options=(), server_options=()):
+        self.folder = tempfile.mkdtemp(prefix="dfs-test-", dir=SCRATCH)
+        self.host = host
+        self.bracketed = f"[{host}]" if ":" in host else host
+        ports = free_ports(servers + 1, host)
+        self.address = f"{self.bracketed}:{ports[0]}"
+        self.images, self.mounts, self.server_options = [], [], list(server_options)
+        link_helpers()
+        options = ["--replicas", replicas, "--heartbeat", "1s", *master_options]
+        if min_replicas is not None:
+            options += ["--min-replicas", min_replicas]
+        self.master = Daemon(self.folder, "master", [
+            program("dfs-master"), "--listen", self.address, "--data", self.make_folder("master"), *options])
+        self.servers = [self.new_server(i, ports[i + 1], space_mib) for i in range(servers)]
+
+    def make_folder(self, name):
+        path = os.path.join(self.folder, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def new_server(self, index, port, space_mib):
+        data = self.make_folder(f"chunks{index}")
+        if space_mib:
+            image = os.path.join(self.folder, f"chunks{index}.img")
+            with open(image, "wb") as f:
+                f.truncate(space_mib << 20)
+            run("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0", image)
+            run("mount", "-o", "loop", image, data)
+            self.images.append(data)
+        return Daemon(self.folder, f"chunkserver{index}", [
+            program("dfs-chunkserver"), "--listen", f"{self.bracketed}:{port}", "--master", self.address,
+            "--data", data, "--reserve", "4MiB", *self.server_options])
+
+    def data_folder(self, index):
+        return os.path.join(self.folder, f"chunks{index}")
+
+    def start(self):
+        self.master.start()
+        for server in self.servers:
+            server.start()
+        self.wait_for_nodes(len(self.servers))
+        return self
+
+    def admin(self, *words, check=True):
+        return run(program("dfs-admin"), "--master", self.address, *words, check=check)
+
+    def status(self):
+        return json.loads(self.admin("status", "--json").stdout)
+
+    def wait_until(self, condition, what, limit_s=60):
+        """For state that only the cluster knows: asks again until it is so."""
+        limit = time.monotonic() + limit_s
+        while not condition():
+            if time.monotonic() > limit:
+                raise AssertionError(f"waited {limit_s} s in vain: {what}")
+            time.sleep(0.05)
+
+    def wait_for_nodes(self, count):
+        def up():
+            done = self.admin("status", "--json", check=False)
+            # The exit code tells the cluster's health; only the figures matter here.
+            try:
+                return json.loads(done.stdout)["nodes_up"] >= count
+            except (ValueError, KeyError):
+                return False
+        self.wait_until(up, f"{count} servers up")
+
+    def mount(self, name="mnt", subdirectory="", options=()):
+        source = self.address + ("/" + subdirectory if subdirectory else "")
+        mount = Mount(self, self.make_folder(name), source, list(options))
+        self.mounts.append(mount)
+        return mount.mount()
+
+    def stop_daemons(self):
+        for daemon in [*self.servers, self.master]:
+            daemon.stop()
+
+    def kill_daemons(self):
+        for daemon in [*self.servers, self.master]:
+            daemon.kill()
+
+    def logs(self):
+        return "\n".join(f"--- {d.name}\n{d.log()[-2000:]}" for d in [self.master, *self.servers])
+
+    def close(self):
+        for mount in self.mounts:
+            if run("mountpoint", "-q", mount.directory, check=False).returncode == 0 or is_dead_mount(mount.directory):
+                run("umount", "-l", mount.directory, check=False)
+        for daemon in [*self.servers, self.master]:
+            if daemon.process is not None:
+                daemon.kill()
+        for image in self.images:
+            run("umount", image, check=False)
+        if os.environ.get("DFS_TEST_KEEP") != "1":
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def is_dead_mount(directory):
+    try:
+        os.stat(directory)
+        return False
+    except OSError:
+        return True
+
+
+class ClusterTest(unittest.TestCase):
+    """A test with a cluster of its own, made by new_cluster and taken down whatever happens."""
+
+    def new_cluster(self, **arguments):
+        cluster = Cluster(**arguments)
+        self.addCleanup(cluster.close)
+        self.addCleanup(self.show_logs, cluster)
+        return cluster.start()
+
+    def show_logs(self, cluster):
+        outcome = self._outcome.result if self._outcome else None
+        if outcome and any(test is self for test, _ in [*outcome.failures, *outcome.errors]):
+            print(cluster.logs())
