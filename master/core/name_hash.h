@@ -13,6 +13,7 @@
 namespace dfs::master {
 
 inline constexpr std::uint64_t kCookieSlots = 16;
+inline constexpr std::uint64_t kLastCookie = (std::uint64_t{1} << 63) - 1;
 
 // FNV-1a over the bytes, then the finisher of splitmix64 so that every bit depends on all.
 constexpr std::uint64_t hash_name(std::string_view name) {

@@ -1,0 +1,345 @@
+#include "master/core/master.h"
+
+#include <algorithm>
+#include <bit>
+#include <iterator>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "common/assert.h"
+#include "master/core/dispatch.h"
+#include "master/core/number_reserve.h"
+#include "proto/limits.h"
+
+namespace dfs::master {
+namespace {
+
+// Requests in a row that met an I/O error of the store, before the disk counts as broken.
+constexpr std::uint32_t kFailuresMax = 8;
+// Sequences are stored as signed numbers.
+constexpr std::uint64_t kSequenceMax =
+    static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+
+std::string describe(const Error& error) {
+  return std::string("error=") + error_code_name(error.code) + " detail=" + error.detail;
+}
+
+}  // namespace
+
+Master::Master(World world, Store& store, Options options)
+    : world_(world),
+      store_(store),
+      options_(std::move(options)),
+      started_(world.scheduler.now()),
+      incarnation_(world.random.next_u64() | 1),  // never 0
+      chunks_(world, store, *this, options_.chunks),
+      sessions_(world, *this, incarnation_, options_.sessions) {}
+
+Master::~Master() = default;
+
+Status Master::start() {
+  DFS_CHECK_OK(store_.begin());
+  auto prepared = skip_reserved_numbers(store_);
+  if (prepared) {
+    prepared = store_.commit(false);
+  }
+  if (!prepared) {
+    store_.rollback();
+    return prepared;
+  }
+  DFS_CHECK_OK(chunks_.load());
+  DFS_CHECK_OK(sessions_.load(store_));
+  DFS_TRY(server_, RpcServer::create(world_, options_.listen_address, incarnation_,
+                                     [this](RpcRequest request) { receive(std::move(request)); }));
+  chunks_.start();
+  sessions_.start();
+  DFS_TRY(const std::string cluster_id, store_.cluster_id());
+  world_.log.info("The master is serving address=" + server_->address() + " cluster=" + cluster_id +
+                  " sessions=" + std::to_string(sessions_.count()));
+  return ok();
+}
+
+void Master::stop() {
+  is_stopped_ = true;
+  queue_.clear();
+  server_.reset();
+}
+
+Address Master::address() const {
+  DFS_ASSERT(server_ != nullptr);
+  return server_->address();
+}
+
+void Master::submit(InternalOperations::Operation operation, Done done, bool durable) {
+  if (is_stopped_) {
+    return;
+  }
+  Item item;
+  item.operation = std::move(operation);
+  item.done = std::move(done);
+  item.durable = durable;
+  queue_.push_back(std::move(item));
+  schedule_batch();
+}
+
+void Master::receive(RpcRequest request) {
+  if (is_stopped_) {
+    return;
+  }
+  if (queue_.size() >= kQueueMax) {
+    ++dropped_requests_;
+    if (std::has_single_bit(dropped_requests_)) {  // one line for each doubling
+      world_.log.warning("Requests are dropped, too many are waiting dropped=" +
+                         std::to_string(dropped_requests_));
+    }
+    return;
+  }
+  Item item;
+  item.request = std::move(request);
+  queue_.push_back(std::move(item));
+  schedule_batch();
+}
+
+void Master::schedule_batch() {
+  if (batch_is_posted_) {
+    return;
+  }
+  batch_is_posted_ = true;
+  world_.scheduler.post([this, alive = std::weak_ptr<char>(alive_)] {
+    if (!alive.expired()) {
+      batch_is_posted_ = false;
+      run_batch();
+    }
+  });
+}
+
+void Master::run_batch() {
+  if (is_stopped_ || queue_.empty()) {
+    return;
+  }
+  const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(std::min(queue_.size(), kBatchMax));
+  std::vector<Item> items(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
+  queue_.erase(queue_.begin(), end);
+  run_items(items);
+  if (!is_stopped_ && !queue_.empty()) {
+    schedule_batch();
+  }
+}
+
+void Master::run_items(Items items) {
+  if (attempt(items)) {
+    failures_in_a_row_ = 0;
+    return;
+  }
+  for (std::size_t index = 0; index < items.size() && !is_stopped_; ++index) {
+    const Items single = items.subspan(index, 1);
+    const Status status = attempt(single);
+    if (status) {
+      failures_in_a_row_ = 0;
+    } else if (!is_stopped_) {
+      answer_failure(single.front(), status.error());
+    }
+  }
+}
+
+// One transaction. On an error it is undone and nothing was answered.
+Status Master::attempt(Items items) {
+  BatchEnd end;
+  OpContext context{.store = store_,
+                    .chunks = chunks_,
+                    .sessions = sessions_,
+                    .now = world_.scheduler.wall_now(),
+                    .session = {},
+                    .durable = false,
+                    .batch_end = &end,
+                    .uptime = world_.scheduler.now() - started_};
+  Status status = store_.begin();
+  if (status) {
+    status = apply_items(items, context);
+  }
+  if (status) {
+#ifdef DFS_CANARY_ANSWER_BEFORE_COMMIT
+    answer(items);
+#endif
+    status = store_.commit(context.durable);
+    if (!status && status.code() != ErrorCode::kNoSpace) {
+      store_.rollback();
+      fail(status.error());
+      return status;
+    }
+  }
+  if (!status) {
+    undo(end);
+    return status;
+  }
+  for (const auto& task : end.committed) {
+    task();
+  }
+#ifndef DFS_CANARY_ANSWER_BEFORE_COMMIT
+  answer(items);
+#endif
+  return ok();
+}
+
+Status Master::apply_items(Items items, OpContext& context) {
+  for (Item& item : items) {
+    item.answer = {};
+    item.outcome = ok();
+    DFS_CHECK_OK(apply_item(item, context));
+    if (store_.is_broken()) {
+      return make_error(ErrorCode::kIo, "an operation went on after the store had failed");
+    }
+  }
+  return acknowledge(items, context);
+}
+
+// Only an error of the store comes back; what an operation refuses is its answer.
+Status Master::apply_item(Item& item, OpContext& context) {
+  if (item.operation) {
+    context.session = {};
+    context.durable |= item.durable;
+    return item.operation(context);
+  }
+  return apply_request(item, context);
+}
+
+Status Master::apply_request(Item& item, OpContext& context) {
+  const RpcRequest& request = item.request;
+  const Envelope& envelope = request.envelope;
+  const auto refuse = [&](ErrorCode code, const char* why) {
+    item.answer = RpcServer::encode_failure(request.reply_address(), make_error(code, why));
+    return ok();
+  };
+  const master::Operation* operation = find_operation(envelope.type);
+  if (operation == nullptr) {
+    return refuse(ErrorCode::kNotSupported, "a master does not answer this request");
+  }
+  context.session = envelope.session;
+  if (envelope.session.is_set() && envelope.type != MessageType::kOpenSession) {
+    if (!sessions_.exists(envelope.session)) {
+      return refuse(ErrorCode::kSessionExpired, "the session is over");
+    }
+    sessions_.heard_from(envelope.session);
+  } else if (operation->needs_session) {
+    return refuse(ErrorCode::kBadMessage, "the request needs a session");
+  }
+  if (operation->effect == Effect::kOnce) {
+    if (envelope.sequence == 0 || envelope.sequence > kSequenceMax) {
+      return refuse(ErrorCode::kBadMessage, "a change needs a sequence number");
+    }
+    return apply_once(item, *operation, context);
+  }
+  if (operation->effect == Effect::kNone && request.deadline < world_.scheduler.now()) {
+    return ok();
+  }
+  auto answer = operation->apply(context, request);
+  if (!answer && store_.is_broken()) {
+    return std::move(answer).error();
+  }
+  item.answer = answer ? std::move(*answer)
+                       : RpcServer::encode_failure(request.reply_address(), answer.error());
+  return ok();
+}
+
+// A change: applied the first time it is seen, answered the same way every time.
+Status Master::apply_once(Item& item, const master::Operation& operation, OpContext& context) {
+  const Envelope& envelope = item.request.envelope;
+  const ReplyAddress to = item.request.reply_address();
+  DFS_TRY(const std::optional<std::string> kept,
+          store_.kept_reply(envelope.session, envelope.sequence));
+  if (kept) {
+    auto again = operation.readdress(to, *kept);
+    item.answer = again ? std::move(*again) : RpcServer::encode_failure(to, again.error());
+    // The first time may have been cut off between its commit and the sync it asked for.
+    context.durable = true;
+    return ok();
+  }
+  const std::uint64_t acknowledged = sessions_.acknowledged(envelope.session);
+  if (envelope.sequence <= acknowledged) {
+    return ok();  // a late duplicate: its sender has the answer
+  }
+  if (envelope.sequence - acknowledged > kKeptRepliesMax) {
+    item.answer = RpcServer::encode_failure(
+        to, make_error(ErrorCode::kBusy, "too many answers are not acknowledged"));
+    return ok();
+  }
+  auto answer = operation.apply(context, item.request);
+  if (!answer && store_.is_broken()) {
+    return std::move(answer).error();
+  }
+  item.answer = answer ? std::move(*answer) : RpcServer::encode_failure(to, answer.error());
+  return store_.keep_reply(envelope.session, envelope.sequence, std::string(item.answer.text()));
+}
+
+// Once for each session, so that a batch of many requests drops kept answers with one statement.
+Status Master::acknowledge(Items items, OpContext& context) {
+  std::map<SessionId, std::uint64_t> newest;
+  for (const Item& item : items) {
+    const Envelope& envelope = item.request.envelope;
+    if (!item.operation && envelope.acknowledged > 0 && sessions_.exists(envelope.session)) {
+      std::uint64_t& number = newest[envelope.session];
+      number = std::max(number, std::min(envelope.acknowledged, kSequenceMax));
+    }
+  }
+  for (const auto& [session, number] : newest) {
+    DFS_CHECK_OK(sessions_.acknowledge(context, session, number));
+  }
+  return ok();
+}
+
+void Master::undo(const BatchEnd& end) {
+  store_.rollback();
+  for (auto task = end.rolled_back.rbegin(); task != end.rolled_back.rend(); ++task) {
+    (*task)();
+  }
+  const Status loaded = chunks_.load();
+  if (!loaded) {
+    fail(loaded.error());
+  }
+}
+
+void Master::answer(Items items) {
+  for (Item& item : items) {
+    if (item.operation) {
+      if (item.done) {
+        item.done(ok());
+      }
+    } else if (!item.answer.empty() && server_ != nullptr) {
+      server_->send(item.request.peer, std::move(item.answer));
+    }
+  }
+}
+
+void Master::answer_failure(Item& item, const Error& error) {
+  world_.log.error("The database refused an operation type=" +
+                   std::to_string(static_cast<unsigned>(item.request.envelope.type)) + " " +
+                   describe(error));
+  if (item.operation) {
+    if (item.done) {
+      item.done(error);
+    }
+  } else if (server_ != nullptr) {
+    server_->fail(item.request.reply_address(), error);
+  }
+  if (error.code == ErrorCode::kIo && ++failures_in_a_row_ >= kFailuresMax) {
+    fail(error);
+  }
+}
+
+void Master::fail(const Error& error) {
+  if (is_stopped_) {
+    return;
+  }
+  world_.log.error("The master stops, its database has failed " + describe(error));
+  is_stopped_ = true;
+  queue_.clear();
+  if (failed_) {
+    // Posted: the handler may destroy the master.
+    world_.scheduler.post([failed = failed_, error] { failed(error); });
+  }
+}
+
+}  // namespace dfs::master

@@ -1,0 +1,112 @@
+// The master: requests in, one transaction for all that have arrived, answers out.
+//
+// Order of things: arrived requests and internal operations wait in one queue; a posted task takes
+// a bounded batch of them, applies them in order in one transaction of the Store, commits (durably
+// if any of them asked for it), and only then answers them all. So an answer is always true after
+// a crash, and the cost of a commit is shared. A request of a session that was answered before
+// gets the same answer again: answers of changes are kept in the transaction that made them.
+//
+// A batch that the store refuses is rolled back and its parts are tried one by one, so that an
+// error meets only those it belongs to. A commit that fails for another reason than space leaves
+// unknown what is stored: the master stops without an answer, and clients ask again after the next
+// start. Bounded: kBatchMax, kQueueMax. Everything runs on the loop thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "common/world.h"
+#include "master/core/chunk_manager.h"
+#include "master/core/internal_operations.h"
+#include "master/core/op_context.h"
+#include "master/core/session_table.h"
+#include "master/core/store.h"
+#include "proto/rpc_server.h"
+
+namespace dfs::master {
+
+struct Operation;  // dispatch.h
+
+// Requests of one batch: bounds its time and the memory of its answers.
+inline constexpr std::size_t kBatchMax = 256;
+// Requests that wait; above it they are dropped like messages the network lost.
+inline constexpr std::size_t kQueueMax = 65536;
+
+class Master final : private InternalOperations {
+ public:
+  struct Options {
+    Address listen_address;
+    SessionTable::Options sessions;
+    ChunkManager::Options chunks;
+  };
+
+  // `store` outlives the master and is used by it alone.
+  Master(World world, Store& store, Options options);
+  ~Master() override;
+  Master(const Master&) = delete;
+  Master& operator=(const Master&) = delete;
+
+  // Called once when the store has failed for good; the master answers nothing any more.
+  void on_failure(std::function<void(const Error&)> handler) { failed_ = std::move(handler); }
+
+  // Reads what the store knows, begins to listen. Fails with errors of the Store and of
+  // Transport::listen. Once.
+  Status start();
+  // Answers nothing any more. Everything answered is committed; the store can be closed.
+  void stop();
+
+  Address address() const;
+  SessionTable& sessions() { return sessions_; }
+  ChunkManager& chunks() { return chunks_; }
+
+ private:
+  // Something of a batch: a request or an internal operation, and what came of it.
+  struct Item {
+    RpcRequest request;
+    Operation operation;  // internal, if set
+    Done done;
+    bool durable = false;
+    Buffer answer;  // to a request; empty: none is sent
+    Status outcome = ok();
+  };
+  using Items = std::span<Item>;
+
+  void submit(Operation operation, Done done, bool durable) override;
+  void receive(RpcRequest request);
+  void schedule_batch();
+  void run_batch();
+  void run_items(Items items);
+  Status attempt(Items items);
+  Status apply_items(Items items, OpContext& context);
+  Status apply_item(Item& item, OpContext& context);
+  Status apply_request(Item& item, OpContext& context);
+  Status apply_once(Item& item, const master::Operation& operation, OpContext& context);
+  Status acknowledge(Items items, OpContext& context);
+  void undo(const BatchEnd& end);
+  void answer(Items items);
+  void answer_failure(Item& item, const Error& error);
+  void fail(const Error& error);
+
+  World world_;
+  Store& store_;
+  Options options_;
+  MonoTime started_;
+  std::uint64_t incarnation_;
+  ChunkManager chunks_;
+  SessionTable sessions_;
+  std::unique_ptr<RpcServer> server_;
+  std::function<void(const Error&)> failed_;
+  std::deque<Item> queue_;
+  bool batch_is_posted_ = false;
+  bool is_stopped_ = false;
+  std::uint32_t failures_in_a_row_ = 0;
+  std::uint64_t dropped_requests_ = 0;
+  // Posted tasks hold it weakly: they do nothing once the master is gone.
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
+};
+
+}  // namespace dfs::master

@@ -1,0 +1,123 @@
+// Makes files, directories, symlinks and special files.
+#include <utility>
+
+#include "master/core/namespace_rows.h"
+#include "master/core/operations.h"
+#include "master/core/session_table.h"
+#include "proto/limits.h"
+
+namespace dfs::master {
+namespace {
+
+bool is_device(std::uint32_t mode) {
+  const std::uint32_t type = mode & kModeTypeMask;
+  return type == kModeCharacterDevice || type == kModeBlockDevice;
+}
+
+bool is_known_type(std::uint32_t mode) {
+  switch (mode & kModeTypeMask) {
+    case kModeDirectory:
+    case kModeRegular:
+    case kModeSymlink:
+    case kModeCharacterDevice:
+    case kModeBlockDevice:
+    case kModeFifo:
+    case kModeSocket: return true;
+    default: return false;
+  }
+}
+
+Status validate(const CreateRequest& request) {
+  DFS_CHECK_OK(check_name(request.name));
+  if (!is_known_type(request.mode) || (request.mode & ~(kModeTypeMask | kModePermissions)) != 0) {
+    return make_error(ErrorCode::kInvalidArgument, "not a mode an inode can have");
+  }
+  const bool is_symlink = (request.mode & kModeTypeMask) == kModeSymlink;
+  if (request.symlink_target.size() > kSymlinkBytesMax) {
+    return make_error(ErrorCode::kNameTooLong);
+  }
+  if (is_symlink == request.symlink_target.empty() ||
+      request.symlink_target.find('\0') != std::string::npos) {
+    return make_error(ErrorCode::kInvalidArgument, "a symlink, and nothing else, has a target");
+  }
+  return ok();
+}
+
+InodeRow new_inode(const CreateRequest& request, const Attributes& parent, Timestamp now) {
+  InodeRow row;
+  row.symlink_target = request.symlink_target;
+  Attributes& attributes = row.attributes;
+  attributes.mode = request.mode;
+  attributes.uid = request.uid;
+  attributes.gid = request.gid;
+  attributes.link_count = 1;
+  attributes.size_bytes = request.symlink_target.size();
+  attributes.device = is_device(request.mode) ? request.device : 0;
+  attributes.atime = now;
+  attributes.mtime = now;
+  attributes.ctime = now;
+  attributes.policy = parent.policy;
+  if ((parent.mode & kModeSetGid) != 0) {
+    attributes.gid = parent.gid;
+  }
+  if (attributes.is_directory()) {
+    attributes.link_count = 2;
+    attributes.size_bytes = kDirectorySizeBytes;
+    attributes.mode |= parent.mode & kModeSetGid;
+    row.parent = parent.inode;
+  }
+  return row;
+}
+
+Result<EntryReply> answer_existing(OpContext& context, const CreateRequest& request,
+                                   InodeId inode) {
+  DFS_TRY(const InodeRow row, require_inode(context, inode));
+  const bool wants_regular = (request.mode & kModeTypeMask) == kModeRegular;
+  if (!request.existing_is_ok || !wants_regular || !row.attributes.is_regular()) {
+    return make_error(ErrorCode::kExists);
+  }
+  DFS_TRY(EntryReply reply, make_entry_reply(context, row));
+  if (request.pin) {
+    context.sessions.pin(context, context.session, inode);
+  }
+  return reply;
+}
+
+}  // namespace
+
+Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
+  DFS_CHECK_OK(validate(request));
+  DFS_TRY(InodeRow parent, require_linked_directory(context, request.parent));
+  DFS_TRY(const NamePlace place, find_name(context, request.parent, request.name));
+  if (place.entry) {
+    return answer_existing(context, request, place.entry->inode);
+  }
+  if (place.free_cookie == 0) {
+    return make_error(ErrorCode::kNoSpace, "too many names with one hash in a directory");
+  }
+  InodeRow row = new_inode(request, parent.attributes, context.now);
+  if (row.attributes.is_directory()) {
+    if (parent.attributes.link_count >= kLinkCountMax) {
+      return make_error(ErrorCode::kTooManyLinks);
+    }
+    ++parent.attributes.link_count;
+  }
+
+  DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextInode));
+  row.attributes.inode = InodeId{number};
+  DFS_TRY(row.attributes.data_version, context.take_number(Counter::kDataVersion));
+  DFS_CHECK_OK(context.store.put_inode(row));
+  DFS_CHECK_OK(context.store.put_entry({.parent = request.parent,
+                                        .cookie = place.free_cookie,
+                                        .name = request.name,
+                                        .inode = row.attributes.inode}));
+  DFS_CHECK_OK(touch_directory(context, parent));
+  DFS_CHECK_OK(context.store.put_inode(parent));
+  DFS_CHECK_OK(context.add_to_counter(Counter::kInodes, 1));
+  if (request.pin) {
+    context.sessions.pin(context, context.session, row.attributes.inode);
+  }
+  return make_entry_reply(context, row);
+}
+
+}  // namespace dfs::master

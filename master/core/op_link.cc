@@ -1,0 +1,35 @@
+#include "master/core/namespace_rows.h"
+#include "master/core/operations.h"
+#include "proto/limits.h"
+
+namespace dfs::master {
+
+Result<EntryReply> apply(OpContext& context, const LinkRequest& request) {
+  DFS_CHECK_OK(check_name(request.new_name));
+  DFS_TRY(InodeRow parent, require_linked_directory(context, request.new_parent));
+  DFS_TRY(InodeRow row, require_inode(context, request.inode));
+  if (row.attributes.is_directory()) {
+    return make_error(ErrorCode::kNotPermitted);
+  }
+  if (row.attributes.link_count == 0) {
+    return make_error(ErrorCode::kNotFound, "the file was removed and is only held open");
+  }
+  if (row.attributes.link_count >= kLinkCountMax) {
+    return make_error(ErrorCode::kTooManyLinks);
+  }
+  DFS_TRY(const std::uint64_t cookie,
+          require_free_place(context, request.new_parent, request.new_name));
+
+  ++row.attributes.link_count;
+  row.attributes.ctime = context.now;
+  DFS_CHECK_OK(context.store.put_inode(row));
+  DFS_CHECK_OK(context.store.put_entry({.parent = request.new_parent,
+                                        .cookie = cookie,
+                                        .name = request.new_name,
+                                        .inode = request.inode}));
+  DFS_CHECK_OK(touch_directory(context, parent));
+  DFS_CHECK_OK(context.store.put_inode(parent));
+  return make_entry_reply(context, row);
+}
+
+}  // namespace dfs::master

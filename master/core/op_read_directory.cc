@@ -1,0 +1,47 @@
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "master/core/name_hash.h"
+#include "master/core/namespace_rows.h"
+#include "master/core/operations.h"
+#include "proto/limits.h"
+
+namespace dfs::master {
+namespace {
+
+// Encoded bytes of an entry beside its name, at most.
+constexpr std::size_t kEntryBytesMax = 160;
+
+}  // namespace
+
+Result<ReadDirectoryReply> apply(OpContext& context, const ReadDirectoryRequest& request) {
+  DFS_TRY(const InodeRow directory, require_directory(context, request.inode));
+  ReadDirectoryReply reply;
+  reply.parent = directory.parent;
+  if (request.cookie >= kLastCookie) {
+    reply.end = true;
+    return reply;
+  }
+  std::size_t entries_max = kReaddirEntriesMax;
+  if (request.entries_max > 0) {
+    entries_max = std::min<std::size_t>(entries_max, request.entries_max);
+  }
+  // One more tells whether there is more.
+  DFS_TRY(auto rows,
+          context.store.entries_with_inodes(request.inode, request.cookie + 1, entries_max + 1));
+  std::size_t bytes = 0;
+  reply.entries.reserve(std::min(rows.size(), entries_max));
+  for (auto& [entry, inode] : rows) {
+    bytes += kEntryBytesMax + entry.name.size();
+    if (reply.entries.size() == entries_max || bytes > kReaddirBytesMax) {
+      return reply;
+    }
+    reply.entries.push_back(
+        {.name = std::move(entry.name), .cookie = entry.cookie, .attributes = inode.attributes});
+  }
+  reply.end = true;
+  return reply;
+}
+
+}  // namespace dfs::master

@@ -1,0 +1,295 @@
+#include "master/core/session_table.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "common/assert.h"
+#include "master/core/chunk_manager.h"
+
+namespace dfs::master {
+namespace {
+
+constexpr std::size_t kClientNameBytesMax = 1024;
+// Sessions ended by one step: each may have thousands of kept replies.
+constexpr std::size_t kExpiredPerStepMax = 16;
+// A full list that was on its way while the master made and pinned a new inode does not name it. So
+// such a pin outlives the full lists of its first moments.
+constexpr Duration kCreatedPinRest = 2 * kSessionKeepAlive;
+constexpr MonoTime kToldByClient{};
+
+// How far apart two times are. A wall clock may step back; then a distance still passes.
+Duration distance(const Timestamp& left, const Timestamp& right) {
+  const Timestamp& early = std::min(left, right);
+  const Timestamp& late = std::max(left, right);
+  constexpr std::int64_t kSecondsMax = 1'000'000;  // more than anybody asks about
+  if (late.seconds - early.seconds > kSecondsMax) {
+    return std::chrono::seconds(kSecondsMax);
+  }
+  return std::chrono::seconds(late.seconds - early.seconds) +
+         std::chrono::nanoseconds(late.nanoseconds) - std::chrono::nanoseconds(early.nanoseconds);
+}
+
+}  // namespace
+
+SessionTable::SessionTable(World world, InternalOperations& operations, std::uint64_t incarnation,
+                           Options options)
+    : world_(world),
+      operations_(operations),
+      incarnation_(incarnation),
+      options_(options),
+      expiry_timer_(world.scheduler) {
+  DFS_ASSERT(options_.session_timeout > Duration::zero());
+}
+
+Status SessionTable::load(Store& store) {
+  DFS_ASSERT(sessions_.empty());
+  DFS_TRY(const std::vector<SessionRow> rows, store.sessions());
+  for (const SessionRow& row : rows) {
+    auto session = std::make_shared<Session>();
+    session->nonce = row.nonce;
+    session->acknowledged = row.acknowledged;
+    session->heard = world_.scheduler.now();
+    session->client_name = row.client_name;
+    sessions_[row.session] = std::move(session);
+    by_nonce_[row.nonce] = row.session;
+    not_told_yet_.insert(row.session);
+  }
+  return ok();
+}
+
+void SessionTable::start() { schedule_expiry(); }
+
+void SessionTable::heard_from(SessionId session) {
+  const auto found = sessions_.find(session);
+  if (found != sessions_.end()) {
+    found->second->heard = world_.scheduler.now();
+  }
+}
+
+std::uint64_t SessionTable::acknowledged(SessionId session) const {
+  const auto found = sessions_.find(session);
+  return found == sessions_.end() ? 0 : found->second->acknowledged;
+}
+
+Status SessionTable::acknowledge(OpContext& context, SessionId session,
+                                 std::uint64_t up_to_sequence) {
+  const auto found = sessions_.find(session);
+  DFS_ASSERT(found != sessions_.end());
+  if (up_to_sequence <= found->second->acknowledged) {
+    return ok();
+  }
+  DFS_CHECK_OK(context.store.drop_replies(session, up_to_sequence));
+  context.after_commit([kept = found->second, up_to_sequence] {
+    kept->acknowledged = std::max(kept->acknowledged, up_to_sequence);
+  });
+  return ok();
+}
+
+Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessionRequest& request) {
+  if (request.client_name.size() > kClientNameBytesMax) {
+    return make_error(ErrorCode::kInvalidArgument, "the client's name is too long");
+  }
+  DFS_TRY(const std::string cluster_id, context.store.cluster_id());
+  const auto known = by_nonce_.find(request.nonce);
+  SessionId id = known == by_nonce_.end() ? SessionId{} : known->second;
+  if (!id.is_set()) {
+    if (sessions_.size() >= kSessionsMax) {
+      return make_error(ErrorCode::kBusy, "too many clients are connected");
+    }
+    DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextSession));
+    id = SessionId{number};
+    DFS_CHECK_OK(context.store.put_session({.session = id,
+                                            .client_name = request.client_name,
+                                            .nonce = request.nonce,
+                                            .opened = context.now,
+                                            .acknowledged = 0}));
+    // A client that outlives a power loss of the master goes on in its session.
+    context.durable = true;
+    auto session = std::make_shared<Session>();
+    session->nonce = request.nonce;
+    session->client_name = request.client_name;
+    sessions_[id] = std::move(session);
+    by_nonce_[request.nonce] = id;
+    context.on_rollback([this, id, nonce = request.nonce] {
+      sessions_.erase(id);
+      by_nonce_.erase(nonce);
+    });
+  }
+  heard_from(id);
+  using std::chrono::duration_cast;
+  using std::chrono::milliseconds;
+  const auto keep_alive = duration_cast<milliseconds>(options_.keep_alive).count();
+  const auto timeout = duration_cast<milliseconds>(options_.session_timeout).count();
+  return OpenSessionReply{.session = id,
+                          .cluster_id = cluster_id,
+                          .incarnation = incarnation_,
+                          .keep_alive_ms = static_cast<std::uint32_t>(keep_alive),
+                          .session_timeout_ms = static_cast<std::uint32_t>(timeout)};
+}
+
+Result<KeepAliveReply> SessionTable::keep_alive(OpContext& context,
+                                                const KeepAliveRequest& request) {
+  const auto found = sessions_.find(context.session);
+  DFS_ASSERT(found != sessions_.end());
+  Session& session = *found->second;
+  const KeepAliveReply reply{.incarnation = incarnation_};
+  if (request.sequence <= session.keep_alive_sequence) {
+    return reply;
+  }
+  // Pins are no part of the transaction, so this is right also if that is rolled back.
+  const std::size_t kept = request.full ? 0 : session.pins.size();
+  if (kept + request.pinned.size() > kPinsMax) {
+    return make_error(ErrorCode::kBusy, "the session has too many files open");
+  }
+  session.keep_alive_sequence = request.sequence;
+  if (request.full) {
+    replace_pins(session, request);
+    not_told_yet_.erase(context.session);
+  } else {
+    for (const InodeId inode : request.pinned) {
+      add_pin(session, inode, kToldByClient);
+    }
+  }
+  for (const InodeId inode : request.unpinned) {
+    remove_pin(session, inode);
+  }
+  if (request.full || !request.unpinned.empty()) {
+    context.chunks.wake_reclaimer();
+  }
+  return reply;
+}
+
+void SessionTable::replace_pins(Session& session, const KeepAliveRequest& request) {
+  const MonoTime now = world_.scheduler.now();
+  std::vector<InodeId> dropped;
+  for (const auto& [inode, created] : session.pins) {
+    if (created == kToldByClient || now - created > kCreatedPinRest) {
+      dropped.push_back(inode);
+    }
+  }
+  for (const InodeId inode : dropped) {
+    remove_pin(session, inode);
+  }
+  for (const InodeId inode : request.pinned) {
+    add_pin(session, inode, kToldByClient);
+  }
+}
+
+bool SessionTable::add_pin(Session& session, InodeId inode, MonoTime created) {
+  const auto [position, is_new] = session.pins.try_emplace(inode, created);
+  if (is_new) {
+    ++pin_counts_[inode];
+  } else if (created == kToldByClient) {
+    position->second = kToldByClient;
+  }
+  return is_new;
+}
+
+void SessionTable::remove_pin(Session& session, InodeId inode) {
+  if (session.pins.erase(inode) == 0) {
+    return;
+  }
+  const auto count = pin_counts_.find(inode);
+  DFS_ASSERT(count != pin_counts_.end() && count->second > 0);
+  if (--count->second == 0) {
+    pin_counts_.erase(count);
+  }
+}
+
+void SessionTable::pin(OpContext& context, SessionId id, InodeId inode) {
+  const auto found = sessions_.find(id);
+  DFS_ASSERT(found != sessions_.end());
+  if (!add_pin(*found->second, inode, world_.scheduler.now())) {
+    return;
+  }
+  context.on_rollback([this, session = found->second, inode] { remove_pin(*session, inode); });
+}
+
+Status SessionTable::close(OpContext& context, SessionId session) {
+  DFS_CHECK_OK(context.store.erase_session(session));
+  DFS_CHECK_OK(context.chunks.seal_chunks_of(context, session));
+  forget(context, session);
+  return ok();
+}
+
+void SessionTable::forget(OpContext& context, SessionId id) {
+  const auto found = sessions_.find(id);
+  DFS_ASSERT(found != sessions_.end());
+  std::shared_ptr<Session> session = found->second;
+  const bool was_told = not_told_yet_.erase(id) == 0;
+  by_nonce_.erase(session->nonce);
+  sessions_.erase(found);
+  // The pins go with the commit only: until then the session may come back.
+  context.after_commit([this, session, &chunks = context.chunks] {
+    while (!session->pins.empty()) {
+      remove_pin(*session, session->pins.begin()->first);
+    }
+    chunks.wake_reclaimer();
+  });
+  context.on_rollback([this, id, session, was_told] {
+    sessions_[id] = session;
+    by_nonce_[session->nonce] = id;
+    if (!was_told) {
+      not_told_yet_.insert(id);
+    }
+  });
+}
+
+bool SessionTable::may_free(const OrphanRow& orphan, Timestamp now) const {
+  if (!not_told_yet_.empty() || pin_counts_.contains(orphan.inode)) {
+    return false;
+  }
+  const bool nobody_else = sessions_.empty() || (sessions_.size() == 1 &&
+                                                 sessions_.begin()->first == orphan.unlinked_by);
+  return nobody_else || distance(now, orphan.since) >= kOrphanRest;
+}
+
+void SessionTable::schedule_expiry() {
+  const Duration interval = options_.session_timeout / 8;
+  expiry_timer_.start(interval, [this, interval, planned = world_.scheduler.now() + interval] {
+    if (world_.scheduler.now() - planned >= interval) {
+      // It was this process that stood still (stopped, swapped out), so silence proves nothing.
+      for (const auto& [id, session] : sessions_) {
+        session->heard = world_.scheduler.now();
+      }
+    }
+    const MonoTime limit = world_.scheduler.now() - options_.session_timeout;
+    const bool is_any_silent = std::any_of(sessions_.begin(), sessions_.end(),
+                                           [&](const auto& s) { return s.second->heard < limit; });
+    if (!is_any_silent) {
+      schedule_expiry();
+      return;
+    }
+    operations_.submit(
+        [this](OpContext& context) { return close_silent(context); },
+        [this](const Status& status) {
+          if (!status) {
+            world_.log.warning("Silent sessions could not be ended error=" + status.error().detail);
+          }
+          schedule_expiry();
+        },
+        false);
+  });
+}
+
+Status SessionTable::close_silent(OpContext& context) {
+  const MonoTime limit = world_.scheduler.now() - options_.session_timeout;
+  std::vector<SessionId> silent;
+  for (const auto& [id, session] : sessions_) {
+    if (session->heard < limit && silent.size() < kExpiredPerStepMax) {
+      silent.push_back(id);
+    }
+  }
+  for (const SessionId id : silent) {
+    const std::string name = sessions_.at(id)->client_name;
+    DFS_CHECK_OK(close(context, id));
+    context.after_commit([this, id, name] {
+      world_.log.warning("A client was silent for too long, its session is over session=" +
+                         std::to_string(id.value) + " client=" + name);
+    });
+  }
+  return ok();
+}
+
+}  // namespace dfs::master
