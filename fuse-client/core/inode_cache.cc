@@ -1,0 +1,458 @@
+#include "fuse-client/core/inode_cache.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "proto/limits.h"
+
+namespace dfs::client {
+namespace {
+
+constexpr std::uint64_t kNoEnd = std::numeric_limits<std::uint64_t>::max();
+
+std::uint64_t window_of(std::uint64_t offset) { return offset / kExtentWindowBytes; }
+std::uint64_t window_begin(std::uint64_t window) { return window * kExtentWindowBytes; }
+
+// What ExtentList relies on, of extents a peer sent.
+bool are_sound(const std::vector<Extent>& extents) {
+  std::uint64_t end = 0;
+  for (const Extent& extent : extents) {
+    if (!validate(extent) || extent.file_offset < end) {
+      return false;
+    }
+    end = extent.end();
+  }
+  return true;
+}
+
+}  // namespace
+
+// --- Learning ------------------------------------------------------------------------------------
+
+bool InodeCache::is_overtaken(const Entry& entry, const Attributes& attributes,
+                              MonoTime sent_at) const {
+  if (sent_at < entry.valid_from) {
+    return true;
+  }
+  if (!entry.is_known) {
+    return false;
+  }
+  return attributes.data_version < entry.attributes.data_version ||
+         (attributes.data_version == entry.attributes.data_version && sent_at < entry.fetched_at);
+}
+
+void InodeCache::take(Entry& entry, const Attributes& attributes, MonoTime sent_at) {
+  const bool is_other_data =
+      !entry.is_known || entry.attributes.data_version != attributes.data_version;
+  if (is_other_data) {
+    clear_windows(entry);
+  }
+  entry.attributes = attributes;
+  entry.is_known = true;
+  entry.fetched_at = sent_at;
+  entry.data_at = std::max(entry.data_at, sent_at);
+  if (attributes.size_bytes == 0) {
+    entry.is_complete = true;
+  }
+  if (is_other_data) {
+    pages_changed(entry, attributes.inode);
+  }
+}
+
+void InodeCache::learn(const Attributes& attributes, MonoTime sent_at) {
+  Entry& entry = touch(attributes.inode);
+  if (!is_overtaken(entry, attributes, sent_at)) {
+    take(entry, attributes, sent_at);
+  }
+  evict(attributes.inode);
+}
+
+void InodeCache::learn_entry(const EntryReply& reply, MonoTime sent_at) {
+  learn(reply.attributes, sent_at);
+  if (!reply.has_extents || !are_sound(reply.extents)) {
+    return;  // they were a gift; the reader asks
+  }
+  learn_locations(reply.locations);
+  Entry& entry = touch(reply.attributes.inode);
+  if (entry.is_known && entry.attributes.data_version == reply.attributes.data_version &&
+      !entry.is_complete) {
+    clear_windows(entry);
+    entry.is_complete = set_windows(entry, reply.extents, 0, reply.attributes.size_bytes);
+    evict(reply.attributes.inode);
+  }
+}
+
+Status InodeCache::learn_extents(const GetExtentsReply& reply, std::uint64_t offset,
+                                 MonoTime sent_at) {
+  if (!are_sound(reply.extents)) {
+    return make_error(ErrorCode::kBadMessage, "extents out of order or out of bounds");
+  }
+  learn(reply.attributes, sent_at);
+  learn_locations(reply.locations);
+  Entry& entry = touch(reply.attributes.inode);
+  if (!entry.is_known || entry.attributes.data_version != reply.attributes.data_version) {
+    return ok();  // overtaken: the reader asks again
+  }
+  const bool reaches_end = reply.covered_end >= reply.attributes.size_bytes;
+  // A window that begins before the end of the file is known up to its own end then.
+  const std::uint64_t end =
+      reaches_end ? window_begin(window_of(reply.attributes.size_bytes) + 1) : reply.covered_end;
+  if (!entry.is_complete) {
+    set_windows(entry, reply.extents, offset, end);
+    evict(reply.attributes.inode);
+  }
+  return ok();
+}
+
+void InodeCache::take_own(Entry& entry, const Attributes& attributes, MonoTime sent_at) {
+  // The kernel saw this client's change as it was made.
+  if (entry.pages_version == entry.attributes.data_version) {
+    entry.pages_version = attributes.data_version;
+  }
+  entry.attributes = attributes;
+  entry.fetched_at = sent_at;
+  entry.data_at = std::max(entry.data_at, sent_at);
+}
+
+void InodeCache::learn_change(const Attributes& attributes, std::uint64_t version_before,
+                              MonoTime sent_at) {
+  Entry& entry = touch(attributes.inode);
+  const bool is_next = entry.is_known && version_before != 0 &&
+                       entry.attributes.data_version == version_before &&
+                       attributes.data_version > version_before;
+  if (!is_next) {
+    learn(attributes, sent_at);
+    return;
+  }
+  cut_windows(entry, attributes.size_bytes);
+  take_own(entry, attributes, sent_at);
+  if (attributes.size_bytes == 0) {
+    entry.is_complete = true;
+  }
+}
+
+void InodeCache::learn_commit(const FileCommitResult& result, const std::vector<Extent>& extents,
+                              const std::vector<ChunkLocation>& locations) {
+  const Attributes& attributes = result.attributes;
+  learn_locations(locations);
+  Entry& entry = touch(attributes.inode);
+  const bool is_next = entry.is_known && result.data_version_before != 0 &&
+                       entry.attributes.data_version == result.data_version_before &&
+                       attributes.data_version > result.data_version_before;
+  if (!is_next) {
+    // When it was sent is not known here: certainly not before the last answer that mattered.
+    learn(attributes, std::max(entry.fetched_at, entry.valid_from));
+    return;
+  }
+  for (const Extent& extent : extents) {
+    insert(entry, extent);
+  }
+  take_own(entry, attributes, std::max(entry.fetched_at, entry.valid_from));
+  evict(attributes.inode);
+}
+
+void InodeCache::confirm(InodeId inode, std::uint64_t data_version, MonoTime sent_at) {
+  const auto place = entries_.find(inode);
+  if (place == entries_.end() || sent_at < place->second.valid_from) {
+    return;
+  }
+  Entry& entry = place->second;
+  if (entry.is_known && entry.attributes.data_version == data_version) {
+    entry.data_at = std::max(entry.data_at, sent_at);
+  }
+}
+
+void InodeCache::expire(InodeId inode) {
+  Entry& entry = touch(inode);
+  entry.valid_from = scheduler_.now();
+  entry.fetched_at = MonoTime::min();
+  entry.data_at = MonoTime::min();
+  evict(inode);
+}
+
+void InodeCache::drop_extents(InodeId inode) {
+  expire(inode);
+  const auto place = entries_.find(inode);
+  if (place != entries_.end()) {
+    for (const auto& [window, list] : place->second.windows) {
+      for (const Extent& extent : list.extents()) {
+        const auto location = locations_.find(extent.chunk);
+        if (location != locations_.end()) {
+          location_ages_.erase(location->second.age);
+          locations_.erase(location);
+        }
+      }
+    }
+    clear_windows(place->second);
+  }
+}
+
+void InodeCache::erase(InodeId inode) {
+  const auto place = entries_.find(inode);
+  if (place == entries_.end()) {
+    return;
+  }
+  if (place->second.hold_count == 0) {
+    remove(place);
+    return;
+  }
+  expire(inode);
+  clear_windows(place->second);
+}
+
+void InodeCache::expire_all() {
+  std::vector<InodeId> held;
+  for (auto place = entries_.begin(); place != entries_.end();) {
+    const auto next = std::next(place);
+    if (place->second.hold_count == 0) {
+      remove(place);
+    } else {
+      held.push_back(place->first);
+      Entry& entry = place->second;
+      clear_windows(entry);
+      entry.is_known = false;
+      entry.valid_from = scheduler_.now();
+      entry.fetched_at = entry.data_at = MonoTime::min();
+    }
+    place = next;
+  }
+  for (const InodeId inode : held) {
+    pages_changed(entries_.at(inode), inode);
+  }
+}
+
+void InodeCache::forget(InodeId inode) {
+  const auto place = entries_.find(inode);
+  if (place != entries_.end() && place->second.hold_count == 0) {
+    remove(place);
+  }
+}
+
+void InodeCache::pages_changed(Entry& entry, InodeId inode) {
+  const bool had_pages = entry.pages_version != 0 &&
+                         (!entry.is_known || entry.pages_version != entry.attributes.data_version);
+  if (!had_pages) {
+    return;
+  }
+  if (entry.hold_count == 0) {
+    entry.pages_version = 0;
+    return;
+  }
+  // The kernel drops them now and may cache what it reads next.
+  entry.pages_version = entry.is_known ? entry.attributes.data_version : 0;
+  changed_(inode);
+}
+
+// --- What is known -------------------------------------------------------------------------------
+
+const InodeCache::Entry* InodeCache::find(InodeId inode) const {
+  const auto place = entries_.find(inode);
+  return place == entries_.end() || !place->second.is_known ? nullptr : &place->second;
+}
+
+bool InodeCache::is_young(MonoTime sent_at) const {
+  return sent_at != MonoTime::min() && scheduler_.now() - sent_at <= kAttributeCacheTime;
+}
+
+const Attributes* InodeCache::attributes(InodeId inode) const {
+  const Entry* entry = find(inode);
+  return entry == nullptr ? nullptr : &entry->attributes;
+}
+
+bool InodeCache::is_fresh(InodeId inode) const {
+  const Entry* entry = find(inode);
+  return entry != nullptr && is_young(entry->fetched_at);
+}
+
+bool InodeCache::is_data_fresh(InodeId inode) const {
+  const Entry* entry = find(inode);
+  return entry != nullptr && is_young(entry->data_at);
+}
+
+std::uint64_t InodeCache::known_until(InodeId inode, std::uint64_t begin, std::uint64_t end) const {
+  const Entry* entry = find(inode);
+  if (entry == nullptr) {
+    return begin;
+  }
+  if (entry->is_complete) {
+    return end;
+  }
+  for (std::uint64_t at = begin; at < end; at = window_begin(window_of(at) + 1)) {
+    if (!entry->windows.contains(window_of(at))) {
+      return window_begin(window_of(at));
+    }
+  }
+  return end;
+}
+
+std::optional<std::vector<Extent>> InodeCache::extents(InodeId inode, std::uint64_t begin,
+                                                       std::uint64_t end) const {
+  if (begin < end && known_until(inode, begin, end) < end) {
+    return std::nullopt;
+  }
+  std::vector<Extent> found;
+  const Entry* entry = find(inode);
+  if (entry == nullptr || begin >= end) {
+    return found;
+  }
+  for (auto window = entry->windows.lower_bound(window_of(begin));
+       window != entry->windows.end() && window_begin(window->first) < end; ++window) {
+    const std::vector<Extent> pieces = window->second.find(begin, end);
+    found.insert(found.end(), pieces.begin(), pieces.end());
+  }
+  return found;
+}
+
+const ChunkLocation* InodeCache::location(ChunkId chunk) const {
+  const auto place = locations_.find(chunk);
+  return place == locations_.end() ? nullptr : &place->second.where;
+}
+
+// --- Open inodes ---------------------------------------------------------------------------------
+
+void InodeCache::hold(InodeId inode) {
+  Entry& entry = touch(inode);
+  if (entry.hold_count++ == 0) {
+    idle_.erase(entry.lru);
+  }
+}
+
+void InodeCache::release(InodeId inode) {
+  Entry& entry = entries_.at(inode);
+  DFS_ASSERT(entry.hold_count > 0);
+  if (--entry.hold_count == 0) {
+    entry.lru = idle_.insert(idle_.end(), inode);
+    evict(inode);
+  }
+}
+
+bool InodeCache::is_held(InodeId inode) const {
+  const auto place = entries_.find(inode);
+  return place != entries_.end() && place->second.hold_count > 0;
+}
+
+bool InodeCache::pages_are_current(InodeId inode) {
+  Entry& entry = entries_.at(inode);
+  DFS_ASSERT(entry.is_known);
+  return std::exchange(entry.pages_version, entry.attributes.data_version) ==
+         entry.attributes.data_version;
+}
+
+// --- Windows -------------------------------------------------------------------------------------
+
+void InodeCache::clear_windows(Entry& entry) {
+  for (const auto& [window, list] : entry.windows) {
+    extent_count_ -= list.size();
+  }
+  entry.windows.clear();
+  entry.is_complete = false;
+}
+
+void InodeCache::insert(Entry& entry, const Extent& extent) {
+  for (std::uint64_t at = extent.file_offset; at < extent.end();
+       at = window_begin(window_of(at) + 1)) {
+    const auto known = entry.windows.find(window_of(at));
+    if (known == entry.windows.end() && !entry.is_complete) {
+      continue;
+    }
+    ExtentList& list = known == entry.windows.end() ? entry.windows[window_of(at)] : known->second;
+    extent_count_ -= list.size();
+    list.insert(clip(extent, at, window_begin(window_of(at) + 1)));
+    extent_count_ += list.size();
+  }
+}
+
+bool InodeCache::set_windows(Entry& entry, const std::vector<Extent>& extents, std::uint64_t begin,
+                             std::uint64_t end) {
+  if (extents.size() > limits_.extents_max) {
+    return false;
+  }
+  if (extent_count_ + extents.size() > limits_.extents_max) {
+    // Make room within this inode first: the reader needs what it just asked for.
+    const bool was_complete = entry.is_complete;
+    clear_windows(entry);
+    DFS_ASSERT(!was_complete);
+  }
+  for (std::uint64_t at = begin; at < end; at = window_begin(window_of(at) + 1)) {
+    const std::uint64_t until = window_begin(window_of(at) + 1);
+    std::vector<Extent> pieces;
+    const auto first = std::partition_point(
+        extents.begin(), extents.end(), [at](const Extent& extent) { return extent.end() <= at; });
+    for (auto extent = first; extent != extents.end() && extent->file_offset < until; ++extent) {
+      pieces.push_back(clip(*extent, at, until));
+    }
+    ExtentList& list = entry.windows[window_of(at)];
+    extent_count_ -= list.size();
+    list = ExtentList(std::move(pieces));
+    extent_count_ += list.size();
+  }
+  return true;
+}
+
+void InodeCache::cut_windows(Entry& entry, std::uint64_t size_bytes) {
+  for (auto window = entry.windows.lower_bound(window_of(size_bytes));
+       window != entry.windows.end();) {
+    extent_count_ -= window->second.size();
+    window->second.remove(size_bytes, kNoEnd);
+    extent_count_ += window->second.size();
+    window = window->second.empty() && entry.is_complete ? entry.windows.erase(window)
+                                                         : std::next(window);
+  }
+}
+
+void InodeCache::learn_locations(const std::vector<ChunkLocation>& locations) {
+  for (const ChunkLocation& where : locations) {
+    if (where.nodes.size() != where.addresses.size()) {
+      continue;  // not to be used; without a location the reader asks again and then says so
+    }
+    const auto [place, is_new] = locations_.try_emplace(where.chunk);
+    if (!is_new) {
+      location_ages_.erase(place->second.age);
+    }
+    place->second.where = where;
+    place->second.age = location_ages_.insert(location_ages_.end(), where.chunk);
+  }
+  while (locations_.size() > limits_.locations_max) {
+    locations_.erase(location_ages_.front());
+    location_ages_.pop_front();
+  }
+}
+
+// --- Bounds --------------------------------------------------------------------------------------
+
+InodeCache::Entry& InodeCache::touch(InodeId inode) {
+  const auto [place, is_new] = entries_.try_emplace(inode);
+  Entry& entry = place->second;
+  if (is_new) {
+    entry.lru = idle_.insert(idle_.end(), inode);
+  } else if (entry.hold_count == 0) {
+    idle_.splice(idle_.end(), idle_, entry.lru);
+  }
+  return entry;
+}
+
+void InodeCache::evict(InodeId keep) {
+  while (entries_.size() > limits_.inodes_max && !idle_.empty() && idle_.front() != keep) {
+    remove(entries_.find(idle_.front()));
+  }
+  if (extent_count_ <= limits_.extents_max) {
+    return;
+  }
+  for (auto& [inode, entry] : entries_) {
+    if (inode != keep) {
+      clear_windows(entry);
+    }
+  }
+  if (extent_count_ > limits_.extents_max) {
+    clear_windows(entries_.at(keep));
+  }
+}
+
+void InodeCache::remove(Entries::iterator place) {
+  DFS_ASSERT(place->second.hold_count == 0);
+  clear_windows(place->second);
+  idle_.erase(place->second.lru);
+  entries_.erase(place);
+}
+
+}  // namespace dfs::client

@@ -1,0 +1,132 @@
+// What this client knows about inodes: attributes, extents, where chunks are, and which version of
+// the contents the kernel's pages show.
+//
+// Attributes are fresh for kAttributeCacheTime from when the request was sent that brought them. An
+// answer that was overtaken by a newer one (smaller data version, or sent earlier) is ignored.
+// Extents hold for one data version: they are dropped with the first sign of another, unless
+// that is this client's own change directly after the known one. Sizes and extents say what the
+// master has; what is still dirty lies over them elsewhere.
+//
+// Bounded: inodes that are not held in LRU order, extents and chunk locations by number.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "common/scheduler.h"
+#include "proto/data_messages.h"
+
+namespace dfs::client {
+
+struct InodeCacheLimits {
+  std::size_t inodes_max = 50'000;    // about 300 bytes each
+  std::size_t extents_max = 200'000;  // 40 bytes each
+  std::size_t locations_max = 20'000;
+};
+
+class InodeCache {
+ public:
+  // `changed`: contents the kernel may have cached of a held inode are not what they were, and it
+  // was not this client that changed them.
+  InodeCache(Scheduler& scheduler, InodeCacheLimits limits, std::function<void(InodeId)> changed)
+      : scheduler_(scheduler), limits_(limits), changed_(std::move(changed)) {}
+  InodeCache(const InodeCache&) = delete;
+  InodeCache& operator=(const InodeCache&) = delete;
+
+  // --- What the master said in answer to a request sent at `sent_at`
+  // ------------------------------
+  void learn(const Attributes& attributes, MonoTime sent_at);
+  void learn_entry(const EntryReply& reply, MonoTime sent_at);
+  // Fails with kBadMessage: the extents cannot be true.
+  Status learn_extents(const GetExtentsReply& reply, std::uint64_t offset, MonoTime sent_at);
+  // An own SetAttributes; `version_before` is the data version it met.
+  void learn_change(const Attributes& attributes, std::uint64_t version_before, MonoTime sent_at);
+  void learn_commit(const FileCommitResult& result, const std::vector<Extent>& extents,
+                    const std::vector<ChunkLocation>& locations);
+  // The inode still has this data version.
+  void confirm(InodeId inode, std::uint64_t data_version, MonoTime sent_at);
+
+  // The attributes changed in a way this client does not know; earlier answers do not count.
+  void expire(InodeId inode);
+  // Extents, too, and where their chunks are: they led nowhere.
+  void drop_extents(InodeId inode);
+  // The inode is gone.
+  void erase(InodeId inode);
+  // The master may know less than it said (it restarted): nothing it said counts any more.
+  void expire_all();
+  // The kernel does not know the inode any more.
+  void forget(InodeId inode);
+
+  // --- What is known -----------------------------------------------------------------------------
+  // Null when unknown; of any age. Good until the next call that is not const.
+  const Attributes* attributes(InodeId inode) const;
+  bool is_fresh(InodeId inode) const;       // all of the attributes
+  bool is_data_fresh(InodeId inode) const;  // size, data version and so the extents
+  // The extents within [begin, end), clipped to it; nothing when some of them are unknown.
+  std::optional<std::vector<Extent>> extents(InodeId inode, std::uint64_t begin,
+                                             std::uint64_t end) const;
+  // Where the first unknown window of [begin, end) begins, or `end`.
+  std::uint64_t known_until(InodeId inode, std::uint64_t begin, std::uint64_t end) const;
+  const ChunkLocation* location(ChunkId chunk) const;
+
+  // --- Open inodes -------------------------------------------------------------------------------
+  void hold(InodeId inode);  // counted; held inodes are not evicted
+  void release(InodeId inode);
+  bool is_held(InodeId inode) const;
+  // Precondition: attributes are known. Whether pages cached by the kernel are of this version;
+  // from here on it may cache them.
+  bool pages_are_current(InodeId inode);
+
+  std::size_t inode_count() const { return entries_.size(); }
+  std::size_t extent_count() const { return extent_count_; }
+
+ private:
+  struct Entry {
+    Attributes attributes;
+    bool is_known = false;     // attributes were learned
+    bool is_complete = false;  // windows not listed have no extents
+    std::uint32_t hold_count = 0;
+    std::uint64_t pages_version = 0;  // data version of the kernel's pages; 0: unknown
+    MonoTime fetched_at = MonoTime::min();
+    MonoTime data_at = MonoTime::min();
+    MonoTime valid_from = MonoTime::min();  // answers to earlier requests do not count
+    std::map<std::uint64_t, ExtentList> windows;
+    std::list<InodeId>::iterator lru;  // in idle_, when not held
+  };
+  using Entries = std::map<InodeId, Entry>;
+
+  Entry& touch(InodeId inode);
+  const Entry* find(InodeId inode) const;
+  bool is_young(MonoTime sent_at) const;
+  bool is_overtaken(const Entry& entry, const Attributes& attributes, MonoTime sent_at) const;
+  void take(Entry& entry, const Attributes& attributes, MonoTime sent_at);
+  void take_own(Entry& entry, const Attributes& attributes, MonoTime sent_at);
+  void pages_changed(Entry& entry, InodeId inode);
+  void clear_windows(Entry& entry);
+  void insert(Entry& entry, const Extent& extent);
+  bool set_windows(Entry& entry, const std::vector<Extent>& extents, std::uint64_t begin,
+                   std::uint64_t end);
+  void cut_windows(Entry& entry, std::uint64_t size_bytes);
+  void learn_locations(const std::vector<ChunkLocation>& locations);
+  void evict(InodeId keep);
+  void remove(Entries::iterator entry);
+
+  Scheduler& scheduler_;
+  InodeCacheLimits limits_;
+  std::function<void(InodeId)> changed_;
+  Entries entries_;
+  std::list<InodeId> idle_;  // not held, the longest unused first
+  std::size_t extent_count_ = 0;
+
+  struct Location {
+    ChunkLocation where;
+    std::list<ChunkId>::iterator age;
+  };
+  std::map<ChunkId, Location> locations_;
+  std::list<ChunkId> location_ages_;  // oldest first
+};
+
+}  // namespace dfs::client
