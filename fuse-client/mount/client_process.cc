@@ -2,17 +2,15 @@
 
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <csignal>
 #include <memory>
 #include <optional>
 
+#include "common/real/daemon.h"
 #include "common/real/event_loop.h"
-#include "common/real/owned_fd.h"
 #include "common/real/spd_log.h"
 #include "common/real/system_random.h"
 #include "common/real/zmq_transport.h"
@@ -20,10 +18,6 @@
 #include "fuse-client/core/client.h"
 #include "fuse-client/fuse/fuse_server.h"
 #include "fuse-client/mount/mount_point.h"
-
-#ifndef PR_SET_IO_FLUSHER
-#define PR_SET_IO_FLUSHER 57
-#endif
 
 namespace dfs::mount {
 namespace {
@@ -37,29 +31,23 @@ std::string client_name(const std::string& directory) {
   return std::string(host.data()) + ":" + directory;
 }
 
-// A process that stores what the kernel wants to free memory for must not wait for that memory.
-void prepare_process() {
-  prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
-  rlimit files{};
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
-  }
+// Where a client without a terminal logs unless told otherwise.
+std::string log_destination(const MountRequest& request) {
+  return request.log_file.empty() && !request.foreground ? "syslog" : request.log_file;
 }
 
 class ClientProcess {
  public:
-  ClientProcess(const MountRequest& request, std::string directory,
-                std::unique_ptr<real::EventLoop> loop, std::unique_ptr<real::SpdLog> log)
+  ClientProcess(const MountRequest& request, std::string directory, real::EventLoop& loop,
+                std::unique_ptr<real::SpdLog> log)
       : request_(request),
         directory_(std::move(directory)),
-        loop_(std::move(loop)),
+        loop_(&loop),
         log_(std::move(log)),
         transport_(*loop_, *log_),
         client_(World{*loop_, random_, *log_, transport_}, options(), events()) {}
 
   Status run(const std::function<void()>& ready) {
-    DFS_CHECK_OK(watch_signals());
     DFS_CHECK_OK(wait_for([this](client::Done<Unit> done) { client_.start(std::move(done)); }));
     Status mounted = mount(ready);
     if (mounted) {
@@ -73,9 +61,25 @@ class ClientProcess {
       log_->error("not everything could be written at unmount: " + stopped.error().detail);
     }
     server_.reset();
-    loop_->unwatch_fd(signals_.get());
     return mounted ? stopped : mounted;
   }
+
+  // SIGTERM: flush, unmount, and let run() end.
+  void stop() {
+    log_->info("told to stop: flushing and unmounting");
+    client_.sync_all([this](Status status) {
+      if (!status) {
+        log_->error("not everything could be written: " + status.error().detail);
+      }
+      remove_from_utab(directory_);
+      if (server_) {
+        server_->unmount();
+      }
+      loop_->stop();
+    });
+  }
+
+  void reopen_log() { log_->reopen(); }
 
  private:
   client::ClientOptions options() const {
@@ -106,38 +110,6 @@ class ClientProcess {
       return make_error(ErrorCode::kTimedOut, "the client core did not answer");
     }
     return std::move(**answer);
-  }
-
-  Status watch_signals() {
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
-      sigaddset(&set, signal);
-    }
-    // Threads made from here on inherit the mask: only the descriptor sees these signals.
-    sigprocmask(SIG_BLOCK, &set, nullptr);
-    signals_ = real::OwnedFd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-    return loop_->watch_fd(signals_.get(), EPOLLIN, [this](std::uint32_t) { take_signal(); });
-  }
-
-  void take_signal() {
-    signalfd_siginfo info{};
-    if (read(signals_.get(), &info, sizeof info) != sizeof info) {
-      return;
-    }
-    if (info.ssi_signo == SIGHUP) {
-      log_->reopen();
-      return;
-    }
-    log_->info("told to stop: flushing and unmounting");
-    client_.sync_all([this](Status status) {
-      if (!status) {
-        log_->error("not everything could be written: " + status.error().detail);
-      }
-      remove_from_utab(directory_);
-      server_->unmount();
-      loop_->stop();
-    });
   }
 
   Status mount(const std::function<void()>& ready) {
@@ -189,11 +161,10 @@ class ClientProcess {
 
   const MountRequest& request_;
   const std::string directory_;
-  std::unique_ptr<real::EventLoop> loop_;
+  real::EventLoop* loop_;
   std::unique_ptr<real::SpdLog> log_;
   real::SystemRandom random_;
   real::ZmqTransport transport_;
-  real::OwnedFd signals_;
   client::Client client_;
   std::unique_ptr<fuse::FuseServer> server_;
   bool server_fd_watched_ = false;
@@ -203,14 +174,32 @@ class ClientProcess {
 
 Status run_client(const MountRequest& request, const std::string& directory,
                   const std::function<void()>& ready) {
-  prepare_process();
+  // What the kernel writes out to free memory must not wait for that memory.
+  prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
   DFS_TRY(auto loop, real::EventLoop::create());
-  DFS_TRY(auto log, make_log(request));
-  ClientProcess process(request, directory, std::move(loop), std::move(log));
-  return process.run([&] {
+  ClientProcess* process = nullptr;
+  real::Daemon::Handlers handlers{.stop =
+                                      [&] {
+                                        if (process != nullptr) {
+                                          process->stop();
+                                        }
+                                      },
+                                  .reopen_log =
+                                      [&] {
+                                        if (process != nullptr) {
+                                          process->reopen_log();
+                                        }
+                                      }};
+  DFS_TRY(auto daemon, real::Daemon::create(*loop, std::move(handlers)));
+  DFS_TRY(auto log, real::SpdLog::create(request.log_level, log_destination(request)));
+  ClientProcess client(request, directory, *loop, std::move(log));
+  process = &client;
+  Status status = client.run([&] {
     raise_read_ahead(directory, kReadAheadKib);
     ready();
   });
+  process = nullptr;
+  return status;
 }
 
 }  // namespace dfs::mount
