@@ -40,6 +40,7 @@ class RpcServer::Impl {
 
  private:
   void receive(PeerId peer, Message message);
+  void hand_over(PeerId peer, DecodedHead decoded, Message message);
   void answer_stranger(PeerId peer, const Error& error);
   void refuse(PeerId peer, const std::string& reason) {
     refusals_.warning("message refused: " + reason + " peer=" + std::to_string(peer.value));
@@ -88,10 +89,14 @@ void RpcServer::Impl::receive(PeerId peer, Message message) {
     send(peer, encode_reply(to, PingReply{incarnation_}), {});
     return;
   }
+  hand_over(peer, std::move(*decoded), std::move(message));
+}
+
+void RpcServer::Impl::hand_over(PeerId peer, DecodedHead decoded, Message message) {
   RpcRequest request;
   request.peer = peer;
-  request.envelope = std::move(decoded->envelope);
-  request.body = decoded->body;
+  request.envelope = std::move(decoded.envelope);
+  request.body = decoded.body;
   request.head = std::move(message.head);
   request.bulk = std::move(message.bulk);
   if (request.envelope.deadline_ms > 0) {
