@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -29,9 +30,12 @@ namespace dfs::master {
 
 struct OpContext;
 class NodeTable;
+struct KnownNode;
 class NodeClients;
 class OpenChunks;
+class ReplicaSettler;
 class ChunkSealer;
+class MetadataCheck;
 class ReplicaDeleter;
 class Reclaimer;
 
@@ -75,20 +79,30 @@ class ChunkManager {
   // An inode became an orphan or lost its last pin: look soon what can be freed.
   void wake_reclaimer();
 
+  // What a new chunk or a statfs may count on: reported, less what is reserved or newly written.
+  std::uint64_t room_on(NodeId node) const;
   // What fits at the policy's replica count, see usable_space.h; and what could if all was empty.
   UsableSpace usable_space(StoragePolicy policy) const;
 
   // --- Parts, for the operations on chunks and servers ------------------------------------------
   const Options& options() const { return options_; }
+  Duration down_after() const {
+    return options_.heartbeat_interval * options_.heartbeat_misses_max;
+  }
   World& world() { return world_; }
   NodeTable& nodes() { return *nodes_; }
+  void heard_from(KnownNode& node);  // a registration or a heartbeat of it
   OpenChunks& open_chunks() { return *open_chunks_; }
+  ReplicaSettler& settler() { return *settler_; }
   ChunkSealer& sealer() { return *sealer_; }
+  MetadataCheck& metadata_check() { return *metadata_check_; }
   ReplicaDeleter& deleter() { return *deleter_; }
 
  private:
+  Status load_open_chunk(const ChunkRow& row);
   void seal_chunks_without_session();
-  void notice_down_nodes();
+  void check_liveness();
+  ChunkLocation location(ChunkId chunk, const std::vector<ReplicaRow>& replicas);
 
   World world_;
   Store& store_;
@@ -97,10 +111,14 @@ class ChunkManager {
   std::unique_ptr<NodeTable> nodes_;
   std::unique_ptr<NodeClients> clients_;
   std::unique_ptr<OpenChunks> open_chunks_;
+  std::unique_ptr<ReplicaSettler> settler_;
   std::unique_ptr<ChunkSealer> sealer_;
+  std::unique_ptr<MetadataCheck> metadata_check_;
   std::unique_ptr<ReplicaDeleter> deleter_;
   std::unique_ptr<Reclaimer> reclaimer_;
   Timer liveness_timer_;
+  // Chunks up to here belong to a session, or are being sealed; empty: all of them.
+  std::optional<ChunkId> owners_checked_ = ChunkId{};
 };
 
 }  // namespace dfs::master

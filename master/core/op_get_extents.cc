@@ -1,0 +1,81 @@
+#include <limits>
+#include <set>
+
+#include "master/core/chunk_manager.h"
+#include "master/core/operations.h"
+#include "master/core/session_table.h"
+
+namespace dfs::master {
+namespace {
+
+// One answer: at most this many windows, and no further window once it has this many extents. With
+// the fullest window behind them that is below kHeadBytesMax.
+constexpr std::size_t kWindowsPerAnswer = 1024;
+constexpr std::size_t kExtentsPerAnswer = 4096;
+
+Status check(OpContext& context, const InodeRow& inode) {
+  const Attributes& attributes = inode.attributes;
+  if (!attributes.is_regular()) {
+    return make_error(ErrorCode::kInvalidArgument, "not a regular file");
+  }
+  if (attributes.link_count > 0) {
+    return ok();
+  }
+  DFS_TRY(const auto orphans, context.store.scan_orphans(InodeId{attributes.inode.value - 1}, 1));
+  const bool is_there = !orphans.empty() && orphans.front().inode == attributes.inode;
+  if (!is_there || context.sessions.may_free(orphans.front(), context.now)) {
+    return make_error(ErrorCode::kStale, "the inode is being freed");
+  }
+  return ok();
+}
+
+Status collect(OpContext& context, const GetExtentsRequest& request, GetExtentsReply& reply) {
+  const std::uint64_t first = request.offset / kExtentWindowBytes;
+  const std::uint64_t last = (request.offset + request.length_bytes - 1) / kExtentWindowBytes;
+  reply.covered_end = (last + 1) * kExtentWindowBytes;
+  std::set<ChunkId> chunks;
+  std::uint64_t next = first;
+  std::size_t windows_read = 0;
+  constexpr std::size_t kWindowsPerScan = 64;
+  while (next <= last) {
+    DFS_TRY(const auto windows, context.store.windows(request.inode, next, last, kWindowsPerScan));
+    for (const WindowRow& window : windows) {
+      const bool is_full = !reply.extents.empty() &&
+                           reply.extents.size() + window.extents.size() > kExtentsPerAnswer;
+      if (is_full || windows_read == kWindowsPerAnswer) {
+        reply.covered_end = window.window * kExtentWindowBytes;
+        return ok();
+      }
+      ++windows_read;
+      reply.extents.insert(reply.extents.end(), window.extents.begin(), window.extents.end());
+      next = window.window + 1;
+    }
+    if (windows.size() < kWindowsPerScan) {
+      return ok();
+    }
+  }
+  return ok();
+}
+
+}  // namespace
+
+Result<GetExtentsReply> apply(OpContext& context, const GetExtentsRequest& request) {
+  if (request.offset > kFileBytesMax || request.length_bytes > kFileBytesMax) {
+    return make_error(ErrorCode::kInvalidArgument, "the range is beyond any file");
+  }
+  DFS_TRY(const auto inode, context.store.inode(request.inode));
+  if (!inode) {
+    return make_error(ErrorCode::kStale, "no such inode");
+  }
+  DFS_CHECK_OK(check(context, *inode));
+  GetExtentsReply reply;
+  reply.attributes = inode->attributes;
+  reply.covered_end = request.offset;
+  if (request.length_bytes > 0) {
+    DFS_CHECK_OK(collect(context, request, reply));
+  }
+  DFS_TRY(reply.locations, context.chunks.locations(context, reply.extents));
+  return reply;
+}
+
+}  // namespace dfs::master
