@@ -39,6 +39,7 @@ class SimVfs {
   // Dies instead of its (count + 1)th write, sync, truncation or deletion from now on: `died` runs
   // (within the call; it may kill the process' scheduler), then everything fails.
   void die_after(std::uint64_t count, Task died);
+  void live_on() { dies_at_change_ = UINT64_MAX; }  // takes die_after() back
   // Writes, syncs, truncations and deletions so far.
   std::uint64_t change_count() const { return changes_; }
 

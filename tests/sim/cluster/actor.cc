@@ -1,0 +1,185 @@
+#include "tests/sim/cluster/actor.h"
+
+#include <algorithm>
+
+#include "common/assert.h"
+
+namespace dfs::sim {
+namespace {
+
+using std::chrono::milliseconds;
+
+// After this long no cache may answer with what was before the loss.
+constexpr milliseconds kRecoveryWait{1500};
+constexpr milliseconds kRecoveryRetry{1000};
+constexpr int kSyncAttempts = 4;
+
+}  // namespace
+
+Actor::Actor(ActorHost& host, SimRandom random, Options options)
+    : host_(host), random_(random), options_(options), model_(options.root) {}
+
+void Actor::start() { rest(); }
+
+void Actor::after(Duration delay, Task task) {
+  host_.events().run_at(host_.events().now() + delay,
+                        [this, epoch = epoch_, run = std::move(task)] {
+                          if (epoch == epoch_) {
+                            run();
+                          }
+                        });
+}
+
+void Actor::in_client(std::function<void(client::Client&)> task) {
+  host_.in_client([this, epoch = epoch_, run = std::move(task)] {
+    if (epoch == epoch_ && host_.client() != nullptr) {
+      run(*host_.client());
+    }
+  });
+}
+
+void Actor::fail(const std::string& why) {
+  host_.fail("actor " + std::to_string(options_.index) + ", operation " +
+             std::to_string(operations_done_) + " (" + current_ + "): " + why);
+}
+
+std::optional<MonoTime> Actor::waiting_since() const {
+  return state_ == State::kWaiting || state_ == State::kRecovering ? std::optional(issued_at_)
+                                                                   : std::nullopt;
+}
+
+void Actor::rest() {
+  if (operations_done_ >= options_.operations) {
+    state_ = State::kDone;
+    return;
+  }
+  state_ = State::kResting;
+  const std::uint64_t kind = random_.below(100);
+  const std::uint64_t milliseconds_max = kind < 70 ? 2 : kind < 97 ? 100 : 3000;
+  after(milliseconds(random_.below(milliseconds_max)), [this] { next_operation(); });
+}
+
+void Actor::end_operation() {
+  ++operations_done_;
+  if (is_sure()) {
+    rest();
+  } else {
+    recover();
+  }
+}
+
+void Actor::client_died() {
+  ++epoch_;
+  walker_.reset();
+  files_.clear();
+  lose(Loss::kClient);
+  state_ = State::kNoClient;
+}
+
+void Actor::client_mounted() {
+  DFS_ASSERT(state_ == State::kNoClient);
+  if (is_sure()) {
+    rest();
+  } else {
+    recover();
+  }
+}
+
+void Actor::master_lost_power() {
+  lose(Loss::kMaster);
+  // What is under way ends first; a recovery notices by itself.
+  if (state_ == State::kResting || state_ == State::kDone) {
+    recover();
+  }
+}
+
+void Actor::lose(Loss loss) {
+  model_.lose(loss);
+  ++loss_count_;
+}
+
+// Everything buffered must reach the master, and what the master has be durable, before the state
+// is taken for sure. A loss in between starts it again.
+void Actor::recover() {
+  state_ = State::kRecovering;
+  issued_at_ = host_.events().now();
+  current_ = "recovery";
+  host_.say("actor " + std::to_string(options_.index) + " recovers");
+  in_client([this](client::Client& client) {
+    for (const OpenFile& file : files_) {
+      client.release(file.handle);
+    }
+    files_.clear();
+  });
+  after(kRecoveryWait, [this] { recover_sync(1); });
+}
+
+void Actor::recover_sync(int attempt) {
+  in_client([this, attempt](client::Client& client) {
+    client.sync_all(answer<Unit>([this, attempt](Result<Unit> result) {
+      if (result) {
+        recover_sync_directory();
+      } else if (model_.loss() == Loss::kMaster && attempt < kSyncAttempts) {
+        // Writes to files that are gone with the lost transactions: told once each.
+        after(milliseconds(10), [this, attempt] { recover_sync(attempt + 1); });
+      } else {
+        fail(std::string("sync of everything: ") + error_code_name(result.code()) + " " +
+             result.error().detail);
+      }
+    }));
+  });
+}
+
+void Actor::recover_sync_directory() {
+  in_client([this](client::Client& client) {
+    client.sync_directory(options_.root, answer<Unit>([this](Result<Unit> result) {
+                            if (result) {
+                              recover_walk();
+                            } else {
+                              fail("sync of the directory: " + result.error().detail);
+                            }
+                          }));
+  });
+}
+
+void Actor::recover_walk() {
+  in_client([this, losses = loss_count_](client::Client& client) {
+    walker_ = std::make_unique<Walker>(
+        client, random_.fork(), options_.root,
+        answer<ObservedTree>([this, losses](Result<ObservedTree> observed) {
+          if (losses != loss_count_) {
+            recover();
+          } else {
+            recovered(std::move(observed));
+          }
+        }));
+    walker_->start();
+  });
+}
+
+void Actor::recovered(Result<ObservedTree> observed) {
+  if (!observed) {
+    if (observed.code() == ErrorCode::kIo && host_.reads_may_fail(issued_at_)) {
+      after(kRecoveryRetry, [this] { recover_walk(); });
+      return;
+    }
+    fail(std::string("reading everything back: ") + error_code_name(observed.code()) + " " +
+         observed.error().detail);
+    return;
+  }
+  const bool is_cut = model_.loss() == Loss::kMaster;
+  const auto cut = model_.reconcile(*observed);
+  if (!cut) {
+    fail(std::string("after the loss of the ") + (is_cut ? "master: " : "client: ") +
+         cut.error().detail);
+    return;
+  }
+  if (is_cut) {
+    host_.found_cut(options_.index, *cut);
+  }
+  touched_.clear();
+  last_touch_.clear();
+  rest();
+}
+
+}  // namespace dfs::sim

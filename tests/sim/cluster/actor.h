@@ -1,0 +1,176 @@
+// One application: random operations, one at a time, in a directory of its own, each answer checked
+// against the model.
+//
+// It outlives the client it runs on. When the client dies or the master loses power it stops, waits
+// until it can ask again, reads everything back, and the model must explain what it finds
+// (model.h). All its choices come from its own random numbers.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fuse-client/core/client.h"
+#include "tests/sim/cluster/model.h"
+#include "tests/sim/cluster/walker.h"
+#include "tests/sim/sim_events.h"
+#include "tests/sim/sim_random.h"
+
+namespace dfs::sim {
+
+// What an actor needs of the simulation around it.
+class ActorHost {
+ public:
+  virtual ~ActorHost() = default;
+  virtual SimEvents& events() = 0;
+  // Null while the client process is dead or not mounted.
+  virtual client::Client* client() = 0;
+  // Runs `task` as the client's process: later if that is stopped, never if it is dead.
+  virtual void in_client(Task task) = 0;
+  virtual Positions positions() = 0;
+  // Every actor's changes up to there are on stable storage.
+  virtual void durable(const Positions& positions) = 0;
+  // Whether some chunkserver was out of reach at or shortly before a time since `since`.
+  virtual bool reads_may_fail(MonoTime since) = 0;
+  virtual void found_cut(std::size_t actor, const Cut& cut) = 0;
+  virtual void fail(const std::string& why) = 0;
+  virtual void say(const std::string& what) = 0;  // for --verbose
+};
+
+class Actor {
+ public:
+  struct Options {
+    std::size_t index = 0;
+    InodeId root;
+    std::uint64_t operations = 0;  // how many until it is done
+  };
+  Actor(ActorHost& host, SimRandom random, Options options);
+  Actor(const Actor&) = delete;
+  Actor& operator=(const Actor&) = delete;
+
+  void start();
+  void client_died();
+  void client_mounted();
+  void master_lost_power();
+
+  bool is_done() const { return state_ == State::kDone; }
+  // Since when the operation under way waits; nothing when none does.
+  std::optional<MonoTime> waiting_since() const;
+  const std::string& current() const { return current_; }
+  const Model& model() const { return model_; }
+  Model& model() { return model_; }
+
+ private:
+  static constexpr std::size_t kFilesOpenMax = 4;
+
+  enum class State { kResting, kWaiting, kNoClient, kRecovering, kDone };
+  struct OpenFile {
+    client::HandleId handle;
+    NodeKey key;
+    bool is_writable = false;
+  };
+
+  // --- actor.cc: turns, losses, recovery ---
+  void rest();
+  void next_operation();
+  void end_operation();
+  void lose(Loss loss);
+  void recover();
+  void recover_sync(int attempt);
+  void recover_sync_directory();
+  void recover_walk();
+  void recovered(Result<ObservedTree> observed);
+  bool is_sure() const { return model_.loss() == Loss::kNothing; }
+  void fail(const std::string& why);
+  // Runs `task` in the client's process, unless the client dies first.
+  void in_client(std::function<void(client::Client&)> task);
+  void after(Duration delay, Task task);
+  // A callback for the operation under way: not run once the client has died.
+  template <class T>
+  client::Done<T> answer(std::function<void(Result<T>)> handle) {
+    return [this, epoch = epoch_, run = std::move(handle)](Result<T> result) {
+      if (epoch == epoch_) {
+        run(std::move(result));
+      }
+    };
+  }
+
+  // --- actor_ops.cc: what an operation does with its answer ---
+  void begin(std::string what);
+  void touch(NodeKey key);
+  void begin_change(TreeChange change, const std::string& what);
+  void end_change(ErrorCode code, const Attributes* attributes = nullptr);
+  void touched(NodeKey key);
+  void sync_own();
+  void check_attributes(NodeKey key, const Attributes& attributes);
+  // For answers that are not changes. True: it is kOk and may be checked.
+  bool is_checkable(ErrorCode code, bool is_read = false);
+
+  // --- actor_names.cc, actor_files.cc, actor_queries.cc: the operations ---
+  void op_create();
+  void op_make();
+  void op_unlink();
+  void op_remove_directory();
+  void op_rename();
+  void op_link();
+  void op_set_attributes();
+  void op_set_xattr();
+  void op_remove_xattr();
+
+  void op_open();
+  void op_release();
+  void op_write();
+  void op_append();
+  void op_truncate();
+  void op_read();
+  void op_flush();
+  void op_sync();
+  void op_sync_directory();
+  void op_sync_all();
+  void write(const OpenFile& file, std::uint64_t offset, std::string data);
+  void truncate_by(TreeChange change, std::uint64_t size_bytes,
+                   std::function<void(client::Client&)> call);
+
+  void op_stat();
+  void op_lookup();
+  void op_list();
+  void op_read_link();
+  void op_get_xattr();
+  void op_list_xattrs();
+  void list_on(NodeKey directory, std::uint64_t cookie);
+
+  // --- choices ---
+  NodeKey random_directory();
+  std::optional<NodeKey> random_node(bool (TreeNode::*is_wanted)() const);
+  std::optional<OpenFile> random_file(bool writable);
+  std::string random_name();
+  // A directory and a name in it, mostly one that exists.
+  std::pair<NodeKey, std::string> random_entry();
+  std::string random_data(std::uint64_t size_bytes);
+  std::uint64_t random_size();
+
+  ActorHost& host_;
+  SimRandom random_;
+  Options options_;
+  Model model_;
+  State state_ = State::kNoClient;
+  std::uint64_t operations_done_ = 0;
+  std::uint64_t epoch_ = 0;       // of the client
+  std::uint64_t loss_count_ = 0;  // tells a recovery that it must begin again
+  MonoTime issued_at_{};
+  std::string current_;
+  std::vector<OpenFile> files_;
+  std::map<NodeKey, Positions> touched_;  // what a sync of the node makes durable
+  Positions last_touch_;
+  NodeKey changing_;                                      // by the change under way
+  std::optional<std::pair<NodeKey, std::uint64_t>> cut_;  // the truncation under way
+  std::map<std::string, std::uint64_t> listed_;           // by op_list so far
+  std::unique_ptr<Walker> walker_;
+};
+
+}  // namespace dfs::sim

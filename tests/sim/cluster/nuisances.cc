@@ -1,0 +1,240 @@
+#include "tests/sim/cluster/nuisances.h"
+
+namespace dfs::sim {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::uint64_t kEventsBetween = 2500;  // on average half of it
+// How long a client may still avoid a server that is back.
+constexpr seconds kAftermath{10};
+
+}  // namespace
+
+Nuisances::Nuisances(SimEnvironment& environment, SimRandom random, Hosts hosts, Events events)
+    : environment_(environment),
+      random_(random),
+      hosts_(std::move(hosts)),
+      events_(std::move(events)) {
+  schedule();
+}
+
+void Nuisances::schedule() {
+  next_at_ = environment_.events.events_run() + 1 + random_.below(kEventsBetween);
+}
+
+void Nuisances::poll() {
+  if (environment_.events.events_run() >= next_at_) {
+    ++count_;
+    begin_one();
+    schedule();
+  }
+}
+
+void Nuisances::say(const std::string& what) {
+  environment_.events.trace(what);
+  events_.say("*** " + what);
+}
+
+void Nuisances::begin_one() {
+  const std::uint64_t kind = random_.below(100);
+  if (kind < 25) {
+    kill_master();
+  } else if (kind < 45) {
+    kill_server();
+  } else if (kind < 55) {
+    kill_client();
+  } else if (kind < 67) {
+    pause_one();
+  } else if (kind < 82) {
+    partition_two();
+  } else if (kind < 97) {
+    spoil_network();
+  } else {
+    power_cut();
+  }
+}
+
+Duration Nuisances::between(Duration least, Duration most) {
+  const auto range = static_cast<std::uint64_t>((most - least).count());
+  return least + Duration(static_cast<Duration::rep>(random_.below(range + 1)));
+}
+
+std::vector<Process*> Nuisances::all() const {
+  std::vector<Process*> processes{&hosts_.master};
+  processes.insert(processes.end(), hosts_.servers.begin(), hosts_.servers.end());
+  processes.insert(processes.end(), hosts_.clients.begin(), hosts_.clients.end());
+  return processes;
+}
+
+void Nuisances::undo_later(Duration delay, Task task) {
+  const std::uint64_t number = next_undo_++;
+  undo_.emplace(number, std::move(task));
+  environment_.events.run_at(environment_.events.now() + delay, [this, number] {
+    if (auto found = undo_.extract(number)) {
+      found.mapped()();
+    }
+  });
+}
+
+void Nuisances::start_later(Process& process, Duration delay_min, Duration delay_max) {
+  undo_later(between(delay_min, delay_max), [this, &process] {
+    if (!process.is_alive()) {
+      process.reap();
+      say("start " + process.host());
+      process.start();
+    }
+  });
+}
+
+void Nuisances::kill_master() {
+  MasterProcess& master = hosts_.master;
+  if (!master.is_alive()) {
+    return;
+  }
+  const bool with_power = random_.below(3) == 0;
+  const auto died = [this, with_power] {
+    say(with_power ? "the master lost power" : "the master was killed");
+    if (with_power) {
+      events_.master_lost_power();
+    }
+    start_later(hosts_.master, milliseconds(20), seconds(3));
+  };
+  if (random_.below(2) == 0) {
+    // In the middle of a transaction, soon.
+    master.die_after(random_.below(30), with_power, died);
+  } else if (with_power) {
+    master.lose_power();
+    died();
+  } else {
+    master.kill();
+    died();
+  }
+}
+
+void Nuisances::kill_server() {
+  ChunkserverProcess& server = *hosts_.servers[random_.below(hosts_.servers.size())];
+  if (!server.is_alive()) {
+    return;
+  }
+  const bool with_power = random_.below(2) == 0;
+  say(server.host() + (with_power ? " lost power" : " was killed"));
+  with_power ? server.lose_power() : server.kill();
+  ++server_troubles_;
+  undo_later(between(milliseconds(50), seconds(6)), [this, &server] {
+    --server_troubles_;
+    troubled_until_ = environment_.events.now();
+    server.reap();
+    say("start " + server.host());
+    server.start();
+  });
+}
+
+void Nuisances::kill_client() {
+  ClientProcess& client = *hosts_.clients[random_.below(hosts_.clients.size())];
+  if (!client.is_alive()) {
+    return;
+  }
+  say(client.host() + " was killed");
+  client.kill();
+  events_.client_died(client);
+  // Long enough for its last messages to have arrived.
+  start_later(client, milliseconds(300), seconds(2));
+}
+
+void Nuisances::pause_one() {
+  const auto processes = all();
+  Process& process = *processes[random_.below(processes.size())];
+  if (!process.is_alive() || process.is_paused()) {
+    return;
+  }
+  say(process.host() + " is stopped");
+  process.pause();
+  ++server_troubles_;
+  undo_later(between(milliseconds(50), seconds(4)), [this, &process] {
+    --server_troubles_;
+    troubled_until_ = environment_.events.now();
+    if (process.is_paused()) {
+      say(process.host() + " goes on");
+      process.resume();
+    }
+  });
+}
+
+void Nuisances::partition_two() {
+  const auto processes = all();
+  const std::string a = processes[random_.below(processes.size())]->host();
+  const std::string b = processes[random_.below(processes.size())]->host();
+  if (a == b) {
+    return;
+  }
+  say("no network between " + a + " and " + b);
+  environment_.network.partition(a, b);
+  ++server_troubles_;
+  undo_later(between(milliseconds(50), seconds(5)), [this, a, b] {
+    --server_troubles_;
+    troubled_until_ = environment_.events.now();
+    say("network between " + a + " and " + b);
+    environment_.network.heal(a, b);
+  });
+}
+
+void Nuisances::spoil_network() {
+  SimNetworkFaults faults;
+  faults.loss_per_million = static_cast<std::uint32_t>(random_.below(50'000));
+  faults.duplicate_per_million = static_cast<std::uint32_t>(random_.below(100'000));
+  faults.reorder_per_million = static_cast<std::uint32_t>(random_.below(20'000));
+  faults.latency_jitter = between(milliseconds(0), milliseconds(5));
+  say("a bad network");
+  environment_.network.set_faults(faults);
+  ++server_troubles_;
+  undo_later(between(milliseconds(50), seconds(5)), [this] {
+    --server_troubles_;
+    troubled_until_ = environment_.events.now();
+    say("a good network");
+    environment_.network.set_faults({});
+  });
+}
+
+void Nuisances::power_cut() {
+  say("all machines lose power");
+  if (hosts_.master.is_alive()) {
+    hosts_.master.lose_power();
+    events_.master_lost_power();
+    start_later(hosts_.master, milliseconds(300), seconds(3));
+  }
+  for (ClientProcess* client : hosts_.clients) {
+    if (client->is_alive()) {
+      client->kill();
+      events_.client_died(*client);
+      start_later(*client, milliseconds(300), seconds(3));
+    }
+  }
+  for (ChunkserverProcess* server : hosts_.servers) {
+    if (server->is_alive()) {
+      server->lose_power();
+      ++server_troubles_;
+      undo_later(between(milliseconds(50), seconds(6)), [this, server] {
+        --server_troubles_;
+        troubled_until_ = environment_.events.now();
+        server->start();
+      });
+    }
+  }
+}
+
+void Nuisances::end() {
+  next_at_ = UINT64_MAX;
+  hosts_.master.live_on();
+  while (!undo_.empty()) {
+    undo_.extract(undo_.begin()).mapped()();
+  }
+}
+
+bool Nuisances::servers_troubled_since(MonoTime since) const {
+  return server_troubles_ > 0 ||
+         (troubled_until_ != MonoTime{} && troubled_until_ + kAftermath >= since);
+}
+
+}  // namespace dfs::sim

@@ -1,0 +1,201 @@
+#include "tests/sim/cluster/processes.h"
+
+#include "common/assert.h"
+
+namespace dfs::sim {
+namespace {
+
+constexpr const char* kClusterId = "0123456789abcdef0123456789abcdef";
+constexpr const char* kDatabase = "/var/lib/dfs/master.db";
+constexpr std::uint64_t kClientMemoryBytes = 16u << 20;
+
+}  // namespace
+
+Process::Process(SimEnvironment& environment, std::string host)
+    : environment_(environment), host_(std::move(host)), log_(host_, &environment.events) {
+  log_.set_echo(environment.verbose);
+}
+
+void Process::start() {
+  DFS_ASSERT(scheduler_ == nullptr);
+  environment_.events.trace("start " + host_);
+  scheduler_ = std::make_unique<SimScheduler>(environment_.events);
+  random_ = std::make_unique<SimRandom>(environment_.random.fork());
+  transport_ = environment_.network.transport(*scheduler_, host_);
+  make_core();
+}
+
+void Process::kill() {
+  if (is_alive()) {
+    environment_.events.trace("kill " + host_);
+    scheduler_->kill();
+    environment_.network.drop_host(host_);
+  }
+}
+
+void Process::reap() {
+  if (scheduler_ != nullptr && !scheduler_->is_alive()) {
+    destroy_core();
+    transport_.reset();
+    random_.reset();
+    scheduler_.reset();
+  }
+}
+
+// --- Master --------------------------------------------------------------------------------------
+
+MasterProcess::MasterProcess(SimEnvironment& environment)
+    : Process(environment, "master"), disk_(environment.random.next_u64()) {
+  DFS_ASSERT(disk_.make_directory("/var/lib/dfs").has_value());
+}
+
+MasterProcess::~MasterProcess() {
+  kill();
+  reap();
+}
+
+void MasterProcess::make_core() {
+  vfs_ = std::make_unique<SimVfs>(disk_, environment().events, environment().random.next_u64());
+  auto store = master::SqliteStore::open(kDatabase, {.vfs = vfs_->name(),
+                                                     .cache_bytes = 4u << 20,
+                                                     .cluster_id = kClusterId,
+                                                     .root_policy = {},
+                                                     .now = scheduler().wall_now()});
+  if (!store) {
+    environment().fail("the master's database does not open: " + store.error().detail);
+    return;
+  }
+  store_ = std::move(*store);
+  master::Master::Options options;
+  options.listen_address = kMasterAddress;
+  master_ = std::make_unique<master::Master>(world(), *store_, options);
+  master_->on_failure(
+      [this](const Error& error) { environment().fail("the master gave up: " + error.detail); });
+  if (const auto started = master_->start(); !started) {
+    environment().fail("the master does not start: " + started.error().detail);
+  }
+}
+
+void MasterProcess::destroy_core() {
+  vfs_->kill();
+  master_.reset();
+  store_.reset();
+  vfs_.reset();
+  if (power_is_lost_) {
+    power_is_lost_ = false;
+    disk_.crash();
+  }
+}
+
+void MasterProcess::lose_power() {
+  kill();
+  power_is_lost_ = true;
+  if (vfs_ != nullptr) {
+    vfs_->kill();
+  } else {
+    power_is_lost_ = false;
+    disk_.crash();
+  }
+}
+
+void MasterProcess::die_after(std::uint64_t changes, bool with_power, std::function<void()> died) {
+  DFS_ASSERT(vfs_ != nullptr);
+  vfs_->die_after(changes, [this, with_power, tell = std::move(died)] {
+    kill();
+    power_is_lost_ = with_power;
+    tell();
+  });
+}
+
+void MasterProcess::live_on() {
+  if (vfs_ != nullptr) {
+    vfs_->live_on();
+  }
+}
+
+// --- Chunkserver ---------------------------------------------------------------------------------
+
+ChunkserverProcess::ChunkserverProcess(SimEnvironment& environment, std::size_t index)
+    : Process(environment, "server" + std::to_string(index)),
+      index_(index),
+      disk_(environment.random.next_u64()) {
+  disk_.set_capacity(std::uint64_t{8} << 30);
+  DFS_ASSERT(disk_.make_directory("/data0").has_value());
+  DFS_ASSERT(disk_.make_directory("/data1").has_value());
+}
+
+ChunkserverProcess::~ChunkserverProcess() {
+  kill();
+  reap();
+}
+
+void ChunkserverProcess::make_core() {
+  port_ = std::make_unique<SimDisk>(scheduler(), disk_);
+  chunkserver::ServerOptions options;
+  options.listen = host() + ":9421";
+  options.advertise = options.listen;
+  options.master = kMasterAddress;
+  options.data_directories = {"/data0"};
+  if (index_ % 2 == 1) {
+    options.data_directories.push_back("/data1");
+  }
+  options.reserve_bytes = 1u << 20;
+  server_ = std::make_unique<chunkserver::Server>(world(), *port_, options);
+  server_->on_fatal([this](const Error& error) {
+    environment().fail(host() + " cannot go on: " + error.detail);
+  });
+  server_->start([this](Status started) {
+    if (!started) {
+      environment().fail(host() + " does not start: " + started.error().detail);
+    }
+  });
+}
+
+void ChunkserverProcess::destroy_core() {
+  server_.reset();
+  port_.reset();
+}
+
+void ChunkserverProcess::lose_power() {
+  kill();
+  reap();
+  disk_.crash();
+}
+
+// --- Client --------------------------------------------------------------------------------------
+
+ClientProcess::ClientProcess(SimEnvironment& environment, const std::string& host)
+    : Process(environment, host) {}
+
+ClientProcess::~ClientProcess() {
+  kill();
+  reap();
+}
+
+void ClientProcess::make_core() {
+  client::ClientOptions options;
+  options.master = kMasterAddress;
+  options.name = host() + ":/mnt";
+  options.memory_bytes = kClientMemoryBytes;
+  // The simulation waits for its servers; giving up would be the mount helper's business.
+  options.connect_wait = std::chrono::hours(1);
+  is_mounted_ = false;
+  client_ = std::make_unique<client::Client>(world(), options, client::ClientEvents{});
+  client_->start([this](Status started) {
+    if (!started) {
+      environment().fail(host() + " does not mount: " + started.error().detail);
+      return;
+    }
+    is_mounted_ = true;
+    if (mounted_) {
+      mounted_();
+    }
+  });
+}
+
+void ClientProcess::destroy_core() {
+  is_mounted_ = false;
+  client_.reset();
+}
+
+}  // namespace dfs::sim

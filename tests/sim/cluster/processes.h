@@ -1,0 +1,129 @@
+// The simulated machines and the processes that run on them: one master, chunkservers, clients.
+//
+// A machine keeps its disk; a process can be killed and started again, paused, or lose its
+// machine's power. Death takes effect at once for the rest of the simulation, also in the middle
+// of one of the process' own callbacks; the objects are destroyed by reap(), between events.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "chunkserver/core/server.h"
+#include "fuse-client/core/client.h"
+#include "master/core/master.h"
+#include "master/store_sqlite/sqlite_store.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_log.h"
+#include "tests/sim/sim_network.h"
+#include "tests/sim/sim_vfs.h"
+
+namespace dfs::sim {
+
+inline constexpr const char* kMasterAddress = "master:9420";
+
+// What all machines share.
+struct SimEnvironment {
+  SimEvents& events;
+  SimNetwork& network;
+  SimRandom& random;
+  std::function<void(const std::string&)> fail;  // the run has failed
+  bool verbose = false;
+};
+
+class Process {
+ public:
+  Process(SimEnvironment& environment, std::string host);
+  virtual ~Process() = default;
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  const std::string& host() const { return host_; }
+  bool is_alive() const { return scheduler_ != nullptr && scheduler_->is_alive(); }
+  bool is_paused() const { return is_alive() && scheduler_->is_paused(); }
+  void pause() { scheduler_->pause(); }
+  void resume() { scheduler_->resume(); }
+  // Precondition of pause(), resume(), deliver(): is_alive().
+  void deliver(Task task) { scheduler_->deliver(std::move(task)); }
+  SimLog& log() { return log_; }
+
+  // Precondition: not alive, reaped.
+  void start();
+  void kill();
+  virtual void lose_power() { kill(); }
+  // Destroys what a killed process left. Not from within its callbacks.
+  void reap();
+
+ protected:
+  virtual void make_core() = 0;
+  virtual void destroy_core() = 0;
+  World world() { return World{*scheduler_, *random_, log_, *transport_}; }
+  SimScheduler& scheduler() { return *scheduler_; }
+  SimEnvironment& environment() { return environment_; }
+
+ private:
+  SimEnvironment& environment_;
+  std::string host_;
+  SimLog log_;
+  std::unique_ptr<SimScheduler> scheduler_;
+  std::unique_ptr<SimRandom> random_;
+  std::unique_ptr<Transport> transport_;
+};
+
+class MasterProcess final : public Process {
+ public:
+  explicit MasterProcess(SimEnvironment& environment);
+  ~MasterProcess() override;
+  void lose_power() override;
+  // Dies, or loses power, before its (changes + 1)th change of the disk from now on.
+  void die_after(std::uint64_t changes, bool with_power, std::function<void()> died);
+  void live_on();  // takes die_after() back
+
+ private:
+  void make_core() override;
+  void destroy_core() override;
+
+  SimDiskState disk_;
+  bool power_is_lost_ = false;  // once it is reaped
+  std::unique_ptr<SimVfs> vfs_;
+  std::unique_ptr<master::SqliteStore> store_;
+  std::unique_ptr<master::Master> master_;
+};
+
+class ChunkserverProcess final : public Process {
+ public:
+  ChunkserverProcess(SimEnvironment& environment, std::size_t index);
+  ~ChunkserverProcess() override;
+  void lose_power() override;
+  SimDiskState& disk() { return disk_; }
+
+ private:
+  void make_core() override;
+  void destroy_core() override;
+
+  std::size_t index_;
+  SimDiskState disk_;
+  std::unique_ptr<SimDisk> port_;
+  std::unique_ptr<chunkserver::Server> server_;
+};
+
+class ClientProcess final : public Process {
+ public:
+  ClientProcess(SimEnvironment& environment, const std::string& host);
+  ~ClientProcess() override;
+  // Called each time the mount has succeeded.
+  void on_mounted(std::function<void()> handler) { mounted_ = std::move(handler); }
+  // Null unless mounted.
+  client::Client* client() { return is_alive() && is_mounted_ ? client_.get() : nullptr; }
+
+ private:
+  void make_core() override;
+  void destroy_core() override;
+
+  std::function<void()> mounted_;
+  bool is_mounted_ = false;
+  std::unique_ptr<client::Client> client_;
+};
+
+}  // namespace dfs::sim

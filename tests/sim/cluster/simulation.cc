@@ -1,0 +1,356 @@
+#include "tests/sim/cluster/simulation.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "common/assert.h"
+
+namespace dfs::sim {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Longer than any trouble lasts, and than everything that waits for it to end.
+constexpr seconds kStallLimit{150};
+constexpr seconds kFinishLimit{600};
+// Sessions of killed clients have ended then, and what they held open is freed.
+constexpr seconds kLeftoversWait{90};
+
+}  // namespace
+
+class Simulation::Seat final : public ActorHost {
+ public:
+  Seat(Simulation& simulation, ClientProcess& process)
+      : simulation_(simulation), process_(process) {}
+
+  ClientProcess& process() { return process_; }
+
+  SimEvents& events() override { return simulation_.events_; }
+  client::Client* client() override { return process_.client(); }
+
+  void in_client(Task task) override {
+    if (process_.is_alive()) {
+      process_.deliver(std::move(task));
+    }
+  }
+
+  Positions positions() override {
+    Positions positions;
+    for (const auto& actor : simulation_.actors_) {
+      const Model& model = actor->model();
+      // What an actor has lost without knowing yet is not counted on.
+      positions.push_back(model.loss() == Loss::kMaster ? model.durable_position()
+                                                        : model.position());
+    }
+    return positions;
+  }
+
+  void durable(const Positions& positions) override {
+    for (std::size_t i = 0; i < positions.size(); ++i) {
+      Model& model = simulation_.actors_[i]->model();
+      if (model.loss() != Loss::kMaster) {
+        model.durable_up_to(positions[i]);
+      }
+    }
+  }
+
+  bool reads_may_fail(MonoTime since) override {
+    return simulation_.nuisances_ != nullptr &&
+           simulation_.nuisances_->servers_troubled_since(since);
+  }
+
+  void found_cut(std::size_t actor, const Cut& cut) override {
+    if (const auto wrong = simulation_.cuts_.add(actor, cut)) {
+      simulation_.fail(*wrong);
+    }
+  }
+
+  void fail(const std::string& why) override { simulation_.fail(why); }
+  void say(const std::string& what) override { simulation_.say(what); }
+
+ private:
+  Simulation& simulation_;
+  ClientProcess& process_;
+};
+
+Simulation::Simulation(const SimulationOptions& options)
+    : options_(options),
+      random_(options.seed),
+      network_(events_, random_.next_u64()),
+      environment_{events_, network_, random_, [this](const std::string& why) { fail(why); },
+                   options.verbose} {
+  set_assert_context("simulation seed " + std::to_string(options.seed));
+}
+
+Simulation::~Simulation() = default;
+
+void Simulation::fail(const std::string& why) {
+  say("FAILED: " + why);
+  if (failure_.empty()) {
+    failure_ = why;
+  }
+}
+
+void Simulation::say(const std::string& what) {
+  if (options_.verbose) {
+    std::fprintf(stderr, "%12.6f   %s\n", std::chrono::duration<double>(events_.elapsed()).count(),
+                 what.c_str());
+  }
+}
+
+bool Simulation::step() {
+  if (!failure_.empty() || !events_.run_one()) {
+    return false;
+  }
+  master_->reap();
+  for (const auto& client : clients_) {
+    client->reap();
+  }
+  if (nuisances_ != nullptr) {
+    nuisances_->poll();
+  }
+  return failure_.empty();
+}
+
+bool Simulation::run_until(const std::function<bool()>& condition, Duration limit) {
+  const MonoTime deadline = events_.now() + limit;
+  while (!condition()) {
+    if (events_.now() > deadline || !step()) {
+      return false;
+    }
+  }
+  return true;
+}
+
+SimulationOutcome Simulation::run() {
+  start_cluster();
+  if (failure_.empty()) {
+    make_actors();
+  }
+  if (failure_.empty()) {
+    run_actors();
+  }
+  if (failure_.empty()) {
+    finish();
+  }
+  if (failure_.empty()) {
+    check_all();
+  }
+  return SimulationOutcome{failure_, events_.trace_hash(), events_.events_run(),
+                           nuisances_ != nullptr ? nuisances_->count() : 0, events_.elapsed()};
+}
+
+void Simulation::start_cluster() {
+  master_ = std::make_unique<MasterProcess>(environment_);
+  master_->start();
+  for (std::size_t i = 0; i < options_.servers; ++i) {
+    servers_.push_back(std::make_unique<ChunkserverProcess>(environment_, i));
+    servers_.back()->start();
+  }
+  AdminProbe probe(environment_);
+  for (int tries = 0; tries < 100 && failure_.empty(); ++tries) {
+    const auto status = probe.ask(ClusterStatusRequest{});
+    if (status && status->nodes_up == options_.servers) {
+      break;
+    }
+    events_.run_for(milliseconds(100));
+  }
+  for (std::size_t i = 0; i < options_.clients; ++i) {
+    clients_.push_back(std::make_unique<ClientProcess>(environment_, "client" + std::to_string(i)));
+    clients_.back()->start();
+  }
+  const auto all_mounted = [this] {
+    return std::all_of(clients_.begin(), clients_.end(),
+                       [](const auto& client) { return client->client() != nullptr; });
+  };
+  if (!run_until(all_mounted, seconds(30))) {
+    fail("the clients do not mount");
+  }
+}
+
+void Simulation::make_actors() {
+  for (std::size_t i = 0; i < options_.clients * options_.applications_per_client; ++i) {
+    ClientProcess& process = *clients_[i % options_.clients];
+    std::optional<InodeId> root;
+    client::CreateArguments arguments;
+    arguments.parent = kRootInode;
+    arguments.name = "app" + std::to_string(i);
+    arguments.mode = kModeDirectory | 0755;
+    bool is_durable = false;
+    process.client()->make(arguments, [&](Result<Attributes> made) {
+      if (!made) {
+        fail("no directory for an application: " + made.error().detail);
+        return;
+      }
+      root = made->inode;
+      process.client()->sync_directory(
+          *root, [&](Result<Unit> synced) { is_durable = synced.has_value(); });
+    });
+    if (!run_until([&] { return is_durable; }, seconds(30))) {
+      fail("no directory for an application");
+      return;
+    }
+    seats_.push_back(std::make_unique<Seat>(*this, process));
+    actors_.push_back(std::make_unique<Actor>(
+        *seats_.back(), random_.fork(),
+        Actor::Options{.index = i, .root = *root, .operations = options_.operations}));
+  }
+  for (const auto& client : clients_) {
+    client->on_mounted([this, process = client.get()] {
+      for (std::size_t i = 0; i < actors_.size(); ++i) {
+        if (&seats_[i]->process() == process) {
+          actors_[i]->client_mounted();
+        }
+      }
+    });
+  }
+}
+
+void Simulation::run_actors() {
+  if (options_.with_nuisances) {
+    Nuisances::Hosts hosts{*master_, {}, {}};
+    for (const auto& server : servers_) {
+      hosts.servers.push_back(server.get());
+    }
+    for (const auto& client : clients_) {
+      hosts.clients.push_back(client.get());
+    }
+    Nuisances::Events events;
+    events.client_died = [this](ClientProcess& died) {
+      for (std::size_t i = 0; i < actors_.size(); ++i) {
+        if (&seats_[i]->process() == &died) {
+          actors_[i]->client_died();
+        }
+      }
+    };
+    events.master_lost_power = [this] {
+      cuts_.begin();
+      for (const auto& actor : actors_) {
+        actor->master_lost_power();
+      }
+    };
+    events.say = [this](const std::string& what) { say(what); };
+    nuisances_ = std::make_unique<Nuisances>(environment_, random_.fork(), std::move(hosts),
+                                             std::move(events));
+  }
+  for (const auto& actor : actors_) {
+    actor->start();
+  }
+  const auto all_done = [this] {
+    return std::all_of(actors_.begin(), actors_.end(),
+                       [](const auto& actor) { return actor->is_done(); });
+  };
+  while (!all_done() && step()) {
+    check_stalls();
+  }
+}
+
+void Simulation::check_stalls() {
+  for (std::size_t i = 0; i < actors_.size(); ++i) {
+    const auto since = actors_[i]->waiting_since();
+    if (since && events_.now() - *since > kStallLimit) {
+      fail("actor " + std::to_string(i) + " waits too long for: " + actors_[i]->current());
+    }
+  }
+}
+
+void Simulation::finish() {
+  say("--- all is healed");
+  if (nuisances_ != nullptr) {
+    nuisances_->end();
+  }
+  const auto all_done = [this] {
+    return std::all_of(actors_.begin(), actors_.end(), [](const auto& actor) {
+      return actor->is_done() && actor->model().loss() == Loss::kNothing;
+    });
+  };
+  if (!run_until(all_done, kFinishLimit)) {
+    fail("the applications do not come to an end");
+    return;
+  }
+  std::size_t stopped = 0;
+  for (const auto& client : clients_) {
+    client->client()->stop([&](Result<Unit> result) {
+      ++stopped;
+      if (!result) {
+        fail("a client lost something: " + result.error().detail);
+      }
+    });
+  }
+  if (!run_until([&] { return stopped == clients_.size(); }, kFinishLimit)) {
+    fail("a client does not stop");
+  }
+}
+
+void Simulation::restart(Process& process) {
+  process.kill();
+  process.reap();
+  process.start();
+}
+
+void Simulation::check_all() {
+  say("--- everything starts again");
+  for (const auto& client : clients_) {
+    client->on_mounted(nullptr);
+    client->kill();
+  }
+  restart(*master_);
+  for (const auto& server : servers_) {
+    restart(*server);
+  }
+  ClientProcess checker(environment_, "checker");
+  checker.start();
+  if (!run_until([&] { return checker.client() != nullptr; }, seconds(60))) {
+    fail("a new client does not mount");
+    return;
+  }
+  // Every server has registered again by then.
+  run_until([] { return false; }, seconds(20));
+  for (const auto& actor : actors_) {
+    if (failure_.empty()) {
+      check_actor(*checker.client(), *actor);
+    }
+  }
+  if (failure_.empty()) {
+    AdminProbe probe(environment_);
+    check_leftovers(probe);
+  }
+}
+
+void Simulation::check_actor(client::Client& client, Actor& actor) {
+  std::optional<Result<ObservedTree>> observed;
+  Walker walker(client, random_.fork(), actor.model().inode(Tree::kRoot),
+                [&](Result<ObservedTree> tree) { observed = std::move(tree); });
+  walker.start();
+  if (!run_until([&] { return observed.has_value(); }, kFinishLimit)) {
+    fail("reading everything back does not end");
+    return;
+  }
+  if (!*observed) {
+    fail("at the end: " + observed->error().detail + " (" + error_code_name(observed->code()) +
+         ")");
+    return;
+  }
+  if (const auto found = actor.model().reconcile(**observed); !found) {
+    fail("at the end: " + found.error().detail);
+  }
+}
+
+void Simulation::check_leftovers(AdminProbe& probe) {
+  run_until([] { return false; }, kLeftoversWait);
+  if (const std::string problems = probe.check_metadata(); !problems.empty()) {
+    fail("metadata check: " + problems);
+  }
+  const auto status = probe.ask(ClusterStatusRequest{});
+  if (!status) {
+    fail("no status");
+  } else if (status->orphans != 0 || status->chunks_damaged != 0 ||
+             status->nodes_up != options_.servers) {
+    fail("left over: orphans " + std::to_string(status->orphans) + " damaged chunks " +
+         std::to_string(status->chunks_damaged) + " servers up " +
+         std::to_string(status->nodes_up));
+  }
+}
+
+}  // namespace dfs::sim

@@ -1,0 +1,81 @@
+// One run of the whole cluster from one seed: master, chunkservers, clients, applications, trouble.
+//
+// At the end everything is healed and started again, and a new client must find exactly what the
+// models say; the master's check of its metadata must find nothing. The same seed and options give
+// the same trace hash.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/sim/cluster/actor.h"
+#include "tests/sim/cluster/admin_probe.h"
+#include "tests/sim/cluster/cut_check.h"
+#include "tests/sim/cluster/nuisances.h"
+#include "tests/sim/cluster/processes.h"
+
+namespace dfs::sim {
+
+struct SimulationOptions {
+  std::uint64_t seed = 1;
+  std::uint64_t operations = 150;  // of each application
+  std::size_t servers = 3;
+  std::size_t clients = 2;
+  std::size_t applications_per_client = 2;
+  bool with_nuisances = true;
+  bool verbose = false;
+};
+
+struct SimulationOutcome {
+  std::string failure;  // empty: all is well
+  std::uint64_t trace_hash = 0;
+  std::uint64_t events = 0;
+  std::uint64_t nuisances = 0;
+  Duration virtual_time{};
+};
+
+class Simulation {
+ public:
+  explicit Simulation(const SimulationOptions& options);
+  ~Simulation();
+  SimulationOutcome run();
+
+ private:
+  class Seat;  // an actor's view of the simulation
+
+  void start_cluster();
+  void make_actors();
+  void run_actors();
+  void finish();
+  void check_all();
+  void check_actor(client::Client& client, Actor& actor);
+  void check_leftovers(AdminProbe& probe);
+
+  // One event, and what has to happen between events.
+  bool step();
+  // False: it did not come true within `limit`, or the run has failed.
+  bool run_until(const std::function<bool()>& condition, Duration limit);
+  void check_stalls();
+  void restart(Process& process);
+  void fail(const std::string& why);
+  void say(const std::string& what);
+
+  SimulationOptions options_;
+  SimEvents events_;
+  SimRandom random_;
+  SimNetwork network_;
+  SimEnvironment environment_;
+  std::string failure_;
+  std::unique_ptr<MasterProcess> master_;
+  std::vector<std::unique_ptr<ChunkserverProcess>> servers_;
+  std::vector<std::unique_ptr<ClientProcess>> clients_;
+  std::vector<std::unique_ptr<Seat>> seats_;
+  std::vector<std::unique_ptr<Actor>> actors_;
+  std::unique_ptr<Nuisances> nuisances_;
+  CutCheck cuts_;
+};
+
+}  // namespace dfs::sim

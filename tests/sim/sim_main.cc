@@ -1,0 +1,115 @@
+// dfs-sim: runs the simulated cluster for a range of seeds.
+//
+//   dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--twice] [--verbose]
+//
+// One line for each seed: the seed, its trace hash, and what failed. Exit status 1 if any did.
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "tests/sim/cluster/simulation.h"
+
+namespace {
+
+struct Arguments {
+  std::vector<std::uint64_t> seeds;
+  dfs::sim::SimulationOptions options;
+  bool twice = false;
+};
+
+int usage() {
+  std::fprintf(stderr,
+               "usage: dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--calm] [--twice] "
+               "[--verbose]\n");
+  return 2;
+}
+
+bool take_range(const std::string& text, std::vector<std::uint64_t>& seeds) {
+  const std::size_t dots = text.find("..");
+  const std::uint64_t first = std::strtoull(text.c_str(), nullptr, 10);
+  const std::uint64_t last =
+      dots == std::string::npos ? first : std::strtoull(text.c_str() + dots + 2, nullptr, 10);
+  for (std::uint64_t seed = first; seed <= last; ++seed) {
+    seeds.push_back(seed);
+  }
+  return first <= last;
+}
+
+// One seed a line; what follows a '#' is for people.
+bool take_file(const std::string& path, std::vector<std::uint64_t>& seeds) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (!line.empty() && line[0] != '#') {
+      seeds.push_back(std::strtoull(line.c_str(), nullptr, 10));
+    }
+  }
+  return file.eof();
+}
+
+bool parse(int count, char** values, Arguments& arguments) {
+  for (int i = 1; i < count; ++i) {
+    const std::string name = values[i];
+    const char* const next = i + 1 < count ? values[i + 1] : nullptr;
+    if (name == "--verbose") {
+      arguments.options.verbose = true;
+    } else if (name == "--calm") {
+      arguments.options.with_nuisances = false;
+    } else if (name == "--twice") {
+      arguments.twice = true;
+    } else if (next == nullptr) {
+      return false;
+    } else if (name == "--seeds" && take_range(next, arguments.seeds)) {
+      ++i;
+    } else if (name == "--seed-file" && take_file(next, arguments.seeds)) {
+      ++i;
+    } else if (name == "--ops") {
+      arguments.options.operations = std::strtoull(next, nullptr, 10);
+      ++i;
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool run_seed(const Arguments& arguments, std::uint64_t seed) {
+  dfs::sim::SimulationOptions options = arguments.options;
+  options.seed = seed;
+  auto outcome = dfs::sim::Simulation(options).run();
+  if (arguments.twice) {
+    const auto again = dfs::sim::Simulation(options).run();
+    if (again.trace_hash != outcome.trace_hash && outcome.failure.empty()) {
+      outcome.failure = "the second run differs";
+    }
+  }
+  std::printf("seed %llu hash %016llx events %llu troubles %llu time %.1f s %s%s\n",
+              static_cast<unsigned long long>(seed),
+              static_cast<unsigned long long>(outcome.trace_hash),
+              static_cast<unsigned long long>(outcome.events),
+              static_cast<unsigned long long>(outcome.nuisances),
+              std::chrono::duration<double>(outcome.virtual_time).count(),
+              outcome.failure.empty() ? "ok" : "FAILED: ", outcome.failure.c_str());
+  std::fflush(stdout);
+  return outcome.failure.empty();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  if (!parse(argc, argv, arguments)) {
+    return usage();
+  }
+  if (arguments.seeds.empty()) {
+    take_range("1..20", arguments.seeds);
+  }
+  std::size_t failed = 0;
+  for (const std::uint64_t seed : arguments.seeds) {
+    failed += run_seed(arguments, seed) ? 0 : 1;
+  }
+  std::printf("%zu seeds, %zu failed\n", arguments.seeds.size(), failed);
+  return failed == 0 ? 0 : 1;
+}
