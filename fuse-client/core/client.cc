@@ -1,0 +1,111 @@
+#include "fuse-client/core/client.h"
+
+#include "fuse-client/core/client_impl.h"
+
+namespace dfs::client {
+namespace {
+
+CreateRequest create_request(CreateArguments arguments) {
+  CreateRequest request;
+  request.parent = arguments.parent;
+  request.name = std::move(arguments.name);
+  request.mode = arguments.mode;
+  request.uid = arguments.uid;
+  request.gid = arguments.gid;
+  request.device = arguments.device;
+  request.symlink_target = std::move(arguments.symlink_target);
+  return request;
+}
+
+}  // namespace
+
+Client::Client(World world, ClientOptions options, ClientEvents events)
+    : impl_(std::make_unique<Impl>(world, std::move(options), std::move(events))) {}
+Client::~Client() = default;
+
+void Client::start(Done<Unit> done) { impl_->start(std::move(done)); }
+void Client::stop(Done<Unit> done) { impl_->stop(std::move(done)); }
+void Client::interrupt(OperationId operation) { impl_->interrupt(operation); }
+
+OperationId Client::lookup(InodeId parent, std::string name, Done<Attributes> done) {
+  return impl_->lookup({parent, std::move(name)}, std::move(done));
+}
+OperationId Client::get_attributes(InodeId inode, Done<Attributes> done) {
+  return impl_->get_attributes(inode, std::move(done));
+}
+OperationId Client::set_attributes(AttributeChange change, Done<Attributes> done) {
+  return impl_->set_attributes(std::move(change), std::move(done));
+}
+OperationId Client::make(CreateArguments arguments, Done<Attributes> done) {
+  return impl_->make(create_request(std::move(arguments)), std::move(done));
+}
+OperationId Client::create(CreateArguments arguments, OpenFlags flags, bool exclusive,
+                           Done<OpenedFile> done) {
+  CreateRequest request = create_request(std::move(arguments));
+  request.existing_is_ok = !exclusive;
+  return impl_->create(std::move(request), flags, std::move(done));
+}
+OperationId Client::unlink(InodeId parent, std::string name, Done<Unit> done) {
+  return impl_->unlink({parent, std::move(name)}, std::move(done));
+}
+OperationId Client::remove_directory(InodeId parent, std::string name, Done<Unit> done) {
+  return impl_->remove_directory({parent, std::move(name)}, std::move(done));
+}
+OperationId Client::rename(RenameRequest request, Done<Unit> done) {
+  return impl_->rename(std::move(request), std::move(done));
+}
+OperationId Client::link(InodeId inode, InodeId new_parent, std::string new_name,
+                         Done<Attributes> done) {
+  return impl_->link({inode, new_parent, std::move(new_name)}, std::move(done));
+}
+OperationId Client::read_link(InodeId inode, Done<std::string> done) {
+  return impl_->read_link({inode}, std::move(done));
+}
+OperationId Client::read_directory(InodeId inode, std::uint64_t cookie, std::uint32_t entries_max,
+                                   Done<ReadDirectoryReply> done) {
+  return impl_->read_directory({inode, cookie, entries_max}, std::move(done));
+}
+OperationId Client::stat_filesystem(InodeId inode, Done<StatFilesystemReply> done) {
+  return impl_->stat_filesystem({inode}, std::move(done));
+}
+OperationId Client::get_xattr(InodeId inode, std::string name, Done<std::string> done) {
+  return impl_->get_xattr({inode, std::move(name)}, std::move(done));
+}
+OperationId Client::set_xattr(SetXattrRequest request, Done<Unit> done) {
+  return impl_->set_xattr(std::move(request), std::move(done));
+}
+OperationId Client::list_xattrs(InodeId inode, Done<std::vector<std::string>> done) {
+  return impl_->list_xattrs({inode}, std::move(done));
+}
+OperationId Client::remove_xattr(InodeId inode, std::string name, Done<Unit> done) {
+  return impl_->remove_xattr({inode, std::move(name)}, std::move(done));
+}
+
+OperationId Client::open(InodeId inode, OpenFlags flags, Done<OpenedFile> done) {
+  return impl_->open(inode, flags, std::move(done));
+}
+void Client::release(HandleId handle) { impl_->release(handle); }
+OperationId Client::read(HandleId handle, std::uint64_t offset, std::uint32_t size_bytes,
+                         Done<std::vector<Buffer>> done) {
+  return impl_->read(handle, offset, size_bytes, std::move(done));
+}
+OperationId Client::write(HandleId handle, std::uint64_t offset, Buffer data, Done<Unit> done) {
+  return impl_->write(handle, offset, std::move(data), std::move(done));
+}
+OperationId Client::append(HandleId handle, Buffer data, Done<std::uint64_t> done) {
+  return impl_->append(handle, std::move(data), std::move(done));
+}
+OperationId Client::flush(HandleId handle, Done<Unit> done) {
+  return impl_->flush(handle, std::move(done));
+}
+OperationId Client::sync(HandleId handle, Done<Unit> done) {
+  return impl_->sync(handle, std::move(done));
+}
+OperationId Client::sync_directory(InodeId, Done<Unit> done) {
+  return impl_->sync_directory(std::move(done));
+}
+OperationId Client::sync_all(Done<Unit> done) { return impl_->sync_all(std::move(done)); }
+void Client::forget(InodeId inode) { impl_->forget(inode); }
+ClientUsage Client::usage() const { return impl_->usage(); }
+
+}  // namespace dfs::client

@@ -1,0 +1,352 @@
+// Open files.
+#include <algorithm>
+
+#include "fuse-client/core/client_impl.h"
+#include "proto/limits.h"
+
+namespace dfs::client {
+namespace {
+
+// Of extents asked for together: what a read needs, or what a sequential reader needs soon.
+constexpr std::uint32_t kWindowsAheadRandom = 1;
+constexpr std::uint32_t kWindowsAheadSequential = 16;
+
+}  // namespace
+
+// --- Open and release ----------------------------------------------------------------------------
+
+void Client::Impl::hold(InodeId inode) {
+  ++open_inodes_[inode].count;
+  inodes_.hold(inode);
+}
+
+void Client::Impl::unhold(InodeId inode) {
+  const auto open = open_inodes_.find(inode);
+  DFS_ASSERT(open != open_inodes_.end() && open->second.count > 0);
+  master_.unpin(inode);
+  inodes_.release(inode);
+  if (--open->second.count > 0) {
+    return;
+  }
+  if (open->second.is_unlinked) {
+    write_back_.discard(inode);
+    inodes_.erase(inode);
+  }
+  open_inodes_.erase(open);
+}
+
+OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<OpenedFile> done) {
+  if (refuses_changes()) {
+    return answer_later<OpenedFile>(std::move(done), make_error(ErrorCode::kReadOnly));
+  }
+  request.pin = true;
+  const OperationId id = begin();
+  const std::uint64_t mark = master_.pin_mark();
+  ask(id, request,
+      [this, id, mark, flags, parent = request.parent, done = tracked(id, std::move(done))](
+          auto reply, MonoTime sent_at) {
+        if (!reply) {
+          done(std::move(reply).error());
+          return;
+        }
+        const InodeId inode = reply->attributes.inode;
+        master_.pin_created(inode, mark);
+        hold(inode);
+        inodes_.expire(parent);
+        inodes_.learn_entry(*reply, sent_at);
+        finish_open(id, current(reply->attributes), flags, done);
+      });
+  return id;
+}
+
+OperationId Client::Impl::open(InodeId inode, OpenFlags flags, Done<OpenedFile> done) {
+  if (refuses_changes() && (flags.write || flags.truncate)) {
+    return answer_later<OpenedFile>(std::move(done), make_error(ErrorCode::kReadOnly));
+  }
+  master_.pin(inode);
+  hold(inode);
+  const bool is_ready = inodes_.is_fresh(inode);
+  if (is_ready) {
+    const Attributes attributes = merged(*inodes_.attributes(inode));
+    if (!flags.truncate || attributes.size_bytes == 0) {
+      return answer_later<OpenedFile>(std::move(done), add_handle(attributes));
+    }
+  }
+  const OperationId id = begin();
+  auto finished = tracked(id, std::move(done));
+  if (is_ready) {
+    finish_open(id, merged(*inodes_.attributes(inode)), flags, finished);
+    return id;
+  }
+  refresh_for_open(id, inode, flags,
+                   [this, id, inode, flags, finished](Result<Attributes> attributes) {
+                     if (!attributes) {
+                       unhold(inode);
+                       finished(std::move(attributes).error());
+                       return;
+                     }
+                     finish_open(id, *attributes, flags, finished);
+                   });
+  return id;
+}
+
+void Client::Impl::refresh_for_open(OperationId id, InodeId inode, OpenFlags flags,
+                                    Done<Attributes> done) {
+  const Attributes* known = inodes_.attributes(inode);
+  const bool will_read = known != nullptr && known->is_regular() && !flags.write;
+  if (!will_read) {
+    fetch_attributes(id, inode, std::move(done));
+    return;
+  }
+  // The same question with the first extents in its answer: the read that follows needs them.
+  GetExtentsRequest request;
+  request.inode = inode;
+  request.length_bytes = kExtentWindowBytes;
+  ask(id, request, [this, done = std::move(done)](auto reply, MonoTime sent_at) {
+    if (!reply) {
+      done(std::move(reply).error());
+      return;
+    }
+    Status learned = inodes_.learn_extents(*reply, 0, sent_at);
+    if (!learned) {
+      done(std::move(learned).error());
+      return;
+    }
+    done(current(reply->attributes));
+  });
+}
+
+void Client::Impl::finish_open(OperationId id, const Attributes& attributes, OpenFlags flags,
+                               Done<OpenedFile> done) {
+  if (!flags.truncate || attributes.size_bytes == 0) {
+    done(add_handle(attributes));
+    return;
+  }
+  AttributeChange change;
+  change.inode = attributes.inode;
+  change.size_bytes = 0;
+  truncate(id, change, [this, inode = attributes.inode, done](Result<Attributes> truncated) {
+    if (!truncated) {
+      unhold(inode);
+      done(std::move(truncated).error());
+      return;
+    }
+    done(add_handle(*truncated));
+  });
+}
+
+OpenedFile Client::Impl::add_handle(const Attributes& attributes) {
+  const InodeId inode = attributes.inode;
+  const HandleId id{next_handle_++};
+  // Much more than a quarter of the memory would push out what it has just brought.
+  const std::uint64_t window_max = std::min(kReadAheadMax, options_.memory_bytes / 16);
+  handles_.emplace(id, Handle{.inode = inode,
+                              .policy = attributes.policy,
+                              .lost_writes_told = write_back_.lost_writes(inode),
+                              .read_ahead = ReadAhead(window_max)});
+  OpenedFile opened;
+  opened.handle = id;
+  opened.attributes = attributes;
+  opened.keep_cache = inodes_.attributes(inode) != nullptr && inodes_.pages_are_current(inode);
+  return opened;
+}
+
+void Client::Impl::release(HandleId handle) {
+  const auto place = handles_.find(handle);
+  DFS_ASSERT(place != handles_.end());
+  const InodeId inode = place->second.inode;
+  handles_.erase(place);
+  unhold(inode);
+}
+
+// --- Read and write ------------------------------------------------------------------------------
+
+OperationId Client::Impl::read(HandleId handle, std::uint64_t offset, std::uint32_t size_bytes,
+                               Done<std::vector<Buffer>> done) {
+  Handle& file = handles_.at(handle);
+  if (offset >= kFileBytesMax || size_bytes == 0) {
+    return answer_later<std::vector<Buffer>>(std::move(done), std::vector<Buffer>{});
+  }
+  const ReadAhead::Advice advice = file.read_ahead.next(offset, size_bytes);
+  const OperationId id = begin();
+  const bool is_sequential = advice.ahead_end > advice.ahead_begin;
+  const Reader::ReadId read =
+      reader_.read({.inode = file.inode,
+                    .offset = offset,
+                    .size_bytes = size_bytes,
+                    .unit_bytes = advice.unit_bytes,
+                    .windows_ahead = is_sequential ? kWindowsAheadSequential : kWindowsAheadRandom},
+                   tracked(id, std::move(done)));
+  interrupts_[id] = [this, read] { reader_.interrupt(read); };
+  if (is_sequential) {
+    reader_.prefetch(file.inode, advice.ahead_begin, advice.ahead_end);
+  }
+  return id;
+}
+
+OperationId Client::Impl::write(HandleId handle, std::uint64_t offset, Buffer data,
+                                Done<Unit> done) {
+  const Handle& file = handles_.at(handle);
+  if (refuses_changes()) {
+    return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly));
+  }
+  if (offset > kFileBytesMax || data.size() > kFileBytesMax - offset) {
+    return answer_later<Unit>(std::move(done), make_error(ErrorCode::kFileTooBig));
+  }
+  const OperationId id = begin();
+  write_step(id, file, offset, std::move(data), tracked(id, std::move(done)));
+  return id;
+}
+
+void Client::Impl::write_step(OperationId id, const Handle& file, std::uint64_t offset, Buffer data,
+                              Done<Unit> done) {
+  const Attributes* known = inodes_.attributes(file.inode);
+  const StoragePolicy policy = known != nullptr ? known->policy : file.policy;
+  const WriteBack::WaitId wait =
+      write_back_.write(file.inode, policy, offset, std::move(data), std::move(done));
+  interrupts_[id] = [this, wait] { write_back_.interrupt(wait); };
+}
+
+OperationId Client::Impl::append(HandleId handle, Buffer data, Done<std::uint64_t> done) {
+  const InodeId inode = handles_.at(handle).inode;
+  if (refuses_changes()) {
+    return answer_later<std::uint64_t>(std::move(done), make_error(ErrorCode::kReadOnly));
+  }
+  const OperationId id = begin();
+  auto finished = tracked(id, std::move(done));
+  if (inodes_.is_data_fresh(inode)) {
+    append_at_end(id, handle, std::move(data), finished);
+    return id;
+  }
+  fetch_attributes(id, inode,
+                   [this, id, handle, data = std::move(data), finished](Result<Attributes> fresh) {
+                     if (!fresh) {
+                       finished(std::move(fresh).error());
+                     } else if (!handles_.contains(handle)) {
+                       finished(make_error(ErrorCode::kInterrupted, "closed meanwhile"));
+                     } else {
+                       append_at_end(id, handle, data, finished);
+                     }
+                   });
+  return id;
+}
+
+void Client::Impl::append_at_end(OperationId id, HandleId handle, Buffer data,
+                                 Done<std::uint64_t> done) {
+  const Handle& file = handles_.at(handle);
+  const InodeId inode = file.inode;
+  OpenInode& open = open_inodes_.at(inode);
+  const Attributes* known = inodes_.attributes(inode);
+  std::uint64_t offset = known != nullptr ? merged(*known).size_bytes : 0;
+  if (open.appends_pending > 0) {
+    offset = std::max(offset, open.append_end);
+  }
+  if (offset > kFileBytesMax || data.size() > kFileBytesMax - offset) {
+    world_.scheduler.post(lifetime_.guard([done] { done(make_error(ErrorCode::kFileTooBig)); }));
+    return;
+  }
+  ++open.appends_pending;
+  open.append_end = offset + data.size();
+  write_step(id, file, offset, std::move(data), [this, inode, offset, done](Result<Unit> written) {
+    const auto still_open = open_inodes_.find(inode);
+    if (still_open != open_inodes_.end() && still_open->second.appends_pending > 0) {
+      --still_open->second.appends_pending;
+    }
+    if (written) {
+      done(offset);
+    } else {
+      done(std::move(written).error());
+    }
+  });
+}
+
+// --- Flush and sync ------------------------------------------------------------------------------
+
+Status Client::Impl::take_lost_writes(HandleId handle) {
+  const auto place = handles_.find(handle);
+  if (place == handles_.end()) {
+    return ok();
+  }
+  Handle& file = place->second;
+  const std::uint64_t lost = write_back_.lost_writes(file.inode);
+  if (std::exchange(file.lost_writes_told, lost) != lost) {
+    return make_error(ErrorCode::kIo, "writes of inode " + std::to_string(file.inode.value) +
+                                          " could not be stored and are lost");
+  }
+  return ok();
+}
+
+OperationId Client::Impl::flush(HandleId handle, Done<Unit> done) {
+  return answer_later<Unit>(std::move(done), take_lost_writes(handle));
+}
+
+Done<Unit> Client::Impl::abandonable(OperationId id, Done<Unit> done) {
+  auto waiting = std::make_shared<Done<Unit>>(tracked(id, std::move(done)));
+  auto answer = [waiting](Result<Unit> result) {
+    if (auto once = std::exchange(*waiting, nullptr)) {
+      once(std::move(result));
+    }
+  };
+  interrupts_[id] = [this, answer] {
+    world_.scheduler.post(
+        lifetime_.guard([answer] { answer(make_error(ErrorCode::kInterrupted)); }));
+  };
+  return answer;
+}
+
+OperationId Client::Impl::sync(HandleId handle, Done<Unit> done) {
+  const InodeId inode = handles_.at(handle).inode;
+  const OperationId id = begin();
+  const bool was_dirty = write_back_.dirty_attributes(inode).has_value();
+  auto answer = abandonable(id, std::move(done));
+  // The error is taken from the count of lost writes, so that each handle says it, and says it
+  // once; when the caller does not wait any more it is kept for the next flush or sync.
+  auto finished = [this, id, handle, answer](Result<Unit> synced) {
+    if (!interrupts_.contains(id)) {
+      return;
+    }
+    Status lost = take_lost_writes(handle);
+    answer(lost ? std::move(synced) : std::move(lost));
+  };
+  write_back_.flush(inode, true, [this, was_dirty, finished](Result<Unit> flushed) {
+    if (!flushed || was_dirty) {
+      finished(flushed ? std::move(flushed) : Result<Unit>(ok()));
+      return;
+    }
+    sync_metadata(OperationId{}, finished);
+  });
+  return id;
+}
+
+void Client::Impl::sync_metadata(OperationId id, Done<Unit> done) {
+  const CallId call =
+      master_.call(SyncMetadataRequest{}, [done = std::move(done)](Result<EmptyReply> reply) {
+        if (reply) {
+          done(ok());
+        } else {
+          done(std::move(reply).error());
+        }
+      });
+  if (id.is_set()) {
+    interrupts_[id] = [this, call] { master_.interrupt(call); };
+  }
+}
+
+OperationId Client::Impl::sync_directory(Done<Unit> done) {
+  const OperationId id = begin();
+  sync_metadata(id, tracked(id, std::move(done)));
+  return id;
+}
+
+OperationId Client::Impl::sync_all(Done<Unit> done) {
+  const OperationId id = begin();
+  auto answer = abandonable(id, std::move(done));
+  write_back_.flush_all(true, [this, answer](Result<Unit> flushed) {
+    sync_metadata(OperationId{}, [answer, flushed](Result<Unit> synced) {
+      answer(flushed ? std::move(synced) : flushed);
+    });
+  });
+  return id;
+}
+
+}  // namespace dfs::client

@@ -1,0 +1,181 @@
+// The insides of Client: one object over the session link, the caches, the reader and the
+// write-back. Its methods are in client_session.cc (start, stop, revalidation, operations),
+// client_namespace.cc (names and attributes) and client_files.cc (open files).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fuse-client/core/block_cache.h"
+#include "fuse-client/core/block_fetcher.h"
+#include "fuse-client/core/chunk_links.h"
+#include "fuse-client/core/client.h"
+#include "fuse-client/core/inode_cache.h"
+#include "fuse-client/core/lifetime.h"
+#include "fuse-client/core/master_link.h"
+#include "fuse-client/core/memory_budget.h"
+#include "fuse-client/core/read_ahead.h"
+#include "fuse-client/core/reader.h"
+#include "fuse-client/core/write_back.h"
+
+namespace dfs::client {
+
+// Below kAttributeCacheTime, so that what is open and unchanged stays fresh without a gap.
+inline constexpr std::chrono::milliseconds kRevalidateInterval{800};
+inline constexpr std::size_t kRevalidateInodesMax = 4096;  // in one request
+
+class Client::Impl {
+ public:
+  Impl(World world, ClientOptions options, ClientEvents events);
+
+  // As Client's methods of the same names.
+  void start(Done<Unit> done);
+  void stop(Done<Unit> done);
+  void interrupt(OperationId operation);
+  OperationId lookup(LookupRequest request, Done<Attributes> done);
+  OperationId get_attributes(InodeId inode, Done<Attributes> done);
+  OperationId set_attributes(AttributeChange change, Done<Attributes> done);
+  OperationId make(CreateRequest request, Done<Attributes> done);
+  OperationId create(CreateRequest request, OpenFlags flags, Done<OpenedFile> done);
+  OperationId unlink(UnlinkRequest request, Done<Unit> done);
+  OperationId remove_directory(RemoveDirectoryRequest request, Done<Unit> done);
+  OperationId rename(RenameRequest request, Done<Unit> done);
+  OperationId link(LinkRequest request, Done<Attributes> done);
+  OperationId read_link(ReadLinkRequest request, Done<std::string> done);
+  OperationId read_directory(ReadDirectoryRequest request, Done<ReadDirectoryReply> done);
+  OperationId stat_filesystem(StatFilesystemRequest request, Done<StatFilesystemReply> done);
+  OperationId get_xattr(GetXattrRequest request, Done<std::string> done);
+  OperationId set_xattr(SetXattrRequest request, Done<Unit> done);
+  OperationId list_xattrs(ListXattrsRequest request, Done<std::vector<std::string>> done);
+  OperationId remove_xattr(RemoveXattrRequest request, Done<Unit> done);
+  OperationId open(InodeId inode, OpenFlags flags, Done<OpenedFile> done);
+  void release(HandleId handle);
+  OperationId read(HandleId handle, std::uint64_t offset, std::uint32_t size_bytes,
+                   Done<std::vector<Buffer>> done);
+  OperationId write(HandleId handle, std::uint64_t offset, Buffer data, Done<Unit> done);
+  OperationId append(HandleId handle, Buffer data, Done<std::uint64_t> done);
+  OperationId flush(HandleId handle, Done<Unit> done);
+  OperationId sync(HandleId handle, Done<Unit> done);
+  OperationId sync_directory(Done<Unit> done);
+  OperationId sync_all(Done<Unit> done);
+  void forget(InodeId inode);
+  ClientUsage usage() const;
+
+ private:
+  struct Handle {
+    InodeId inode;
+    StoragePolicy policy;
+    std::uint64_t lost_writes_told = 0;
+    ReadAhead read_ahead;
+  };
+  struct OpenInode {
+    std::uint32_t count = 0;  // handles, and opens under way
+    bool is_unlinked = false;
+    // Where the next append goes while earlier ones wait to be taken.
+    std::uint32_t appends_pending = 0;
+    std::uint64_t append_end = 0;
+  };
+
+  // --- Operations: what can be interrupted, and how ----------------------------------------------
+  // A new operation; its callback is to go through tracked().
+  OperationId begin() { return OperationId{next_operation_++}; }
+  template <class T>
+  Done<T> tracked(OperationId id, Done<T> done) {
+    return [this, id, done = std::move(done)](Result<T> result) {
+      interrupts_.erase(id);
+      done(std::move(result));
+    };
+  }
+  template <class T>
+  OperationId answer_later(Done<T> done, Result<T> result) {
+    world_.scheduler.post(
+        lifetime_.guard([done = std::move(done), result = std::move(result)]() mutable {
+          done(std::move(result));
+        }));
+    return OperationId{};
+  }
+  // Calls the master as a step of operation `id`. `done` is given the reply and when it was asked.
+  template <class Request, class Handler>
+  void ask(OperationId id, const Request& request, Handler done) {
+    const MonoTime sent_at = world_.scheduler.now();
+    const CallId call = master_.call(
+        request, [done = std::move(done), sent_at](Result<typename Request::Reply> reply) {
+          done(std::move(reply), sent_at);
+        });
+    interrupts_[id] = [this, call] { master_.interrupt(call); };
+  }
+  // The same when only a field of the reply is wanted.
+  template <class Request, class T>
+  OperationId ask_for(const Request& request, T Request::Reply::*field, Done<T> done) {
+    const OperationId id = begin();
+    ask(id, request, [done = tracked(id, std::move(done)), field](auto reply, MonoTime) {
+      if (reply) {
+        done(std::move((*reply).*field));
+      } else {
+        done(std::move(reply).error());
+      }
+    });
+    return id;
+  }
+  // A change that ends a call or makes it fail with kReadOnly at once.
+  bool refuses_changes() const { return options_.read_only; }
+
+  // --- Attributes --------------------------------------------------------------------------------
+  // With what is dirty on top.
+  Attributes merged(Attributes attributes) const;
+  // The best known now of an inode the master just answered about.
+  Attributes current(const Attributes& answered) const;
+  void fetch_attributes(OperationId id, InodeId inode, Done<Attributes> done);
+  void change_attributes(OperationId id, const AttributeChange& change, Done<Attributes> done);
+  void truncate(OperationId id, const AttributeChange& change, Done<Attributes> done);
+  void name_removed(InodeId inode, std::uint32_t link_count);
+  OperationId change_xattrs(InodeId inode, Done<Unit> done, auto request);
+
+  // --- Open files --------------------------------------------------------------------------------
+  void hold(InodeId inode);
+  void unhold(InodeId inode);
+  void finish_open(OperationId id, const Attributes& attributes, OpenFlags flags,
+                   Done<OpenedFile> done);
+  OpenedFile add_handle(const Attributes& attributes);
+  void refresh_for_open(OperationId id, InodeId inode, OpenFlags flags, Done<Attributes> done);
+  void append_at_end(OperationId id, HandleId handle, Buffer data, Done<std::uint64_t> done);
+  void write_step(OperationId id, const Handle& handle, std::uint64_t offset, Buffer data,
+                  Done<Unit> done);
+  // kIo once for each handle when writes of its inode were lost since it last said so.
+  Status take_lost_writes(HandleId handle);
+  void sync_metadata(OperationId id, Done<Unit> done);
+  // Lets a flush be interrupted: it goes on, its caller is answered.
+  Done<Unit> abandonable(OperationId id, Done<Unit> done);
+
+  // --- Session -----------------------------------------------------------------------------------
+  void schedule_revalidation();
+  void revalidate();
+  void revalidated(const RevalidateRequest& asked, const Result<RevalidateReply>& reply,
+                   MonoTime sent_at);
+  void stop_session(Status flushed, Done<Unit> done);
+
+  World world_;
+  ClientOptions options_;
+  ClientEvents events_;
+  Lifetime lifetime_;
+  MemoryBudget memory_;
+  MasterLink master_;
+  ChunkLinks chunkservers_;
+  InodeCache inodes_;
+  BlockCache cached_blocks_;
+  BlockFetcher blocks_;
+  WriteBack write_back_;
+  Reader reader_;
+  Timer revalidate_timer_;
+
+  std::map<HandleId, Handle> handles_;
+  std::map<InodeId, OpenInode> open_inodes_;
+  std::map<OperationId, std::function<void()>> interrupts_;
+  std::uint64_t next_handle_ = 1;
+  std::uint64_t next_operation_ = 1;
+};
+
+}  // namespace dfs::client

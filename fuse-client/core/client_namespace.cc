@@ -1,0 +1,300 @@
+// Names and attributes.
+#include <algorithm>
+
+#include "fuse-client/core/client_impl.h"
+#include "proto/limits.h"
+
+namespace dfs::client {
+namespace {
+
+const char kReadOnlyDetail[] = "mounted read-only";
+
+}  // namespace
+
+// --- Attributes ----------------------------------------------------------------------------------
+
+Attributes Client::Impl::merged(Attributes attributes) const {
+  const auto dirty = write_back_.dirty_attributes(attributes.inode);
+  if (dirty) {
+    attributes.size_bytes = std::max(attributes.size_bytes, dirty->size_bytes_min);
+    attributes.mtime = dirty->mtime;
+    attributes.ctime = std::max(attributes.ctime, dirty->ctime);
+  }
+  return attributes;
+}
+
+Attributes Client::Impl::current(const Attributes& answered) const {
+  const Attributes* known = inodes_.attributes(answered.inode);
+  return merged(known != nullptr ? *known : answered);
+}
+
+OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
+  const OperationId id = begin();
+  ask(id, request, [this, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
+    if (!reply) {
+      done(std::move(reply).error());
+      return;
+    }
+    inodes_.learn_entry(*reply, sent_at);
+    done(current(reply->attributes));
+  });
+  return id;
+}
+
+OperationId Client::Impl::get_attributes(InodeId inode, Done<Attributes> done) {
+  if (inodes_.is_fresh(inode)) {
+    return answer_later<Attributes>(std::move(done), merged(*inodes_.attributes(inode)));
+  }
+  const OperationId id = begin();
+  fetch_attributes(id, inode, tracked(id, std::move(done)));
+  return id;
+}
+
+void Client::Impl::fetch_attributes(OperationId id, InodeId inode, Done<Attributes> done) {
+  ask(id, GetAttributesRequest{inode},
+      [this, inode, done = std::move(done)](auto reply, MonoTime sent_at) {
+        if (!reply) {
+          if (reply.code() == ErrorCode::kStale) {
+            inodes_.erase(inode);
+          }
+          done(std::move(reply).error());
+          return;
+        }
+        inodes_.learn(reply->attributes, sent_at);
+        done(current(reply->attributes));
+      });
+}
+
+OperationId Client::Impl::set_attributes(AttributeChange change, Done<Attributes> done) {
+  if (refuses_changes()) {
+    return answer_later<Attributes>(std::move(done),
+                                    make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
+  }
+  if (change.size_bytes.value_or(0) > kFileBytesMax) {
+    return answer_later<Attributes>(std::move(done),
+                                    make_error(ErrorCode::kFileTooBig, "size over the limit"));
+  }
+  const OperationId id = begin();
+  if (change.size_bytes) {
+    truncate(id, change, tracked(id, std::move(done)));
+  } else {
+    change_attributes(id, change, tracked(id, std::move(done)));
+  }
+  return id;
+}
+
+void Client::Impl::truncate(OperationId id, const AttributeChange& change, Done<Attributes> done) {
+  // Not to be interrupted once bytes are forgotten: the change must follow.
+  write_back_.cut(change.inode, *change.size_bytes,
+                  [this, id, change, done = std::move(done)](Result<Unit> cut) {
+                    if (!cut) {
+                      write_back_.release_cut(change.inode);
+                      done(std::move(cut).error());
+                      return;
+                    }
+                    change_attributes(
+                        id, change, [this, inode = change.inode, done](Result<Attributes> result) {
+                          write_back_.release_cut(inode);
+                          done(std::move(result));
+                        });
+                  });
+}
+
+void Client::Impl::change_attributes(OperationId id, const AttributeChange& change,
+                                     Done<Attributes> done) {
+  // What was written before is committed later and must not bring an older mtime back.
+  if (change.mtime) {
+    write_back_.set_mtime(change.inode, *change.mtime);
+  } else if (change.mtime_now || change.size_bytes) {
+    write_back_.set_mtime(change.inode, world_.scheduler.wall_now());
+  }
+  ask(id, change, [this, done = std::move(done)](auto reply, MonoTime sent_at) {
+    if (!reply) {
+      done(std::move(reply).error());
+      return;
+    }
+    inodes_.learn_change(reply->attributes, reply->data_version_before, sent_at);
+    done(current(reply->attributes));
+  });
+}
+
+// --- Names ---------------------------------------------------------------------------------------
+
+OperationId Client::Impl::make(CreateRequest request, Done<Attributes> done) {
+  if (refuses_changes()) {
+    return answer_later<Attributes>(std::move(done),
+                                    make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
+  }
+  const OperationId id = begin();
+  ask(id, request,
+      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply,
+                                                                           MonoTime sent_at) {
+        if (!reply) {
+          done(std::move(reply).error());
+          return;
+        }
+        inodes_.expire(parent);
+        inodes_.learn_entry(*reply, sent_at);
+        done(current(reply->attributes));
+      });
+  return id;
+}
+
+void Client::Impl::name_removed(InodeId inode, std::uint32_t link_count) {
+  inodes_.expire(inode);
+  if (link_count > 0) {
+    return;
+  }
+  const auto open = open_inodes_.find(inode);
+  if (open != open_inodes_.end()) {
+    open->second.is_unlinked = true;
+    return;
+  }
+  write_back_.discard(inode);
+  inodes_.erase(inode);
+}
+
+OperationId Client::Impl::unlink(UnlinkRequest request, Done<Unit> done) {
+  if (refuses_changes()) {
+    return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
+  }
+  const OperationId id = begin();
+  ask(id, request,
+      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply, MonoTime) {
+        if (!reply) {
+          done(std::move(reply).error());
+          return;
+        }
+        inodes_.expire(parent);
+        name_removed(reply->inode, reply->link_count);
+        done(ok());
+      });
+  return id;
+}
+
+OperationId Client::Impl::remove_directory(RemoveDirectoryRequest request, Done<Unit> done) {
+  if (refuses_changes()) {
+    return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
+  }
+  const OperationId id = begin();
+  ask(id, request,
+      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply, MonoTime) {
+        if (!reply) {
+          done(std::move(reply).error());
+          return;
+        }
+        inodes_.expire(parent);
+        inodes_.erase(reply->inode);
+        done(ok());
+      });
+  return id;
+}
+
+OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
+  if (refuses_changes()) {
+    return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
+  }
+  const OperationId id = begin();
+  ask(id, request, [this, request, done = tracked(id, std::move(done))](auto reply, MonoTime) {
+    if (!reply) {
+      done(std::move(reply).error());
+      return;
+    }
+    inodes_.expire(request.parent);
+    inodes_.expire(request.new_parent);
+    inodes_.expire(reply->moved);
+    if (reply->replaced.is_set()) {
+      name_removed(reply->replaced, reply->replaced_link_count);
+    }
+    done(ok());
+  });
+  return id;
+}
+
+OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
+  if (refuses_changes()) {
+    return answer_later<Attributes>(std::move(done),
+                                    make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
+  }
+  const OperationId id = begin();
+  ask(id, request,
+      [this, parent = request.new_parent, done = tracked(id, std::move(done))](auto reply,
+                                                                               MonoTime sent_at) {
+        if (!reply) {
+          done(std::move(reply).error());
+          return;
+        }
+        inodes_.expire(parent);
+        inodes_.learn_entry(*reply, sent_at);
+        done(current(reply->attributes));
+      });
+  return id;
+}
+
+OperationId Client::Impl::read_link(ReadLinkRequest request, Done<std::string> done) {
+  return ask_for(request, &ReadLinkReply::target, std::move(done));
+}
+
+OperationId Client::Impl::read_directory(ReadDirectoryRequest request,
+                                         Done<ReadDirectoryReply> done) {
+  const OperationId id = begin();
+  ask(id, request, [this, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
+    if (!reply) {
+      done(std::move(reply).error());
+      return;
+    }
+    for (DirectoryEntry& entry : reply->entries) {
+      inodes_.learn(entry.attributes, sent_at);
+      entry.attributes = current(entry.attributes);
+    }
+    done(std::move(*reply));
+  });
+  return id;
+}
+
+OperationId Client::Impl::stat_filesystem(StatFilesystemRequest request,
+                                          Done<StatFilesystemReply> done) {
+  const OperationId id = begin();
+  ask(id, request,
+      [done = tracked(id, std::move(done))](auto reply, MonoTime) { done(std::move(reply)); });
+  return id;
+}
+
+// --- Extended attributes -------------------------------------------------------------------------
+
+OperationId Client::Impl::get_xattr(GetXattrRequest request, Done<std::string> done) {
+  return ask_for(request, &GetXattrReply::value, std::move(done));
+}
+
+OperationId Client::Impl::list_xattrs(ListXattrsRequest request,
+                                      Done<std::vector<std::string>> done) {
+  return ask_for(request, &ListXattrsReply::names, std::move(done));
+}
+
+OperationId Client::Impl::change_xattrs(InodeId inode, Done<Unit> done, auto request) {
+  if (refuses_changes()) {
+    return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
+  }
+  const OperationId id = begin();
+  ask(id, request, [this, inode, done = tracked(id, std::move(done))](auto reply, MonoTime) {
+    inodes_.expire(inode);  // ctime
+    if (reply) {
+      done(ok());
+    } else {
+      done(std::move(reply).error());
+    }
+  });
+  return id;
+}
+
+OperationId Client::Impl::set_xattr(SetXattrRequest request, Done<Unit> done) {
+  const InodeId inode = request.inode;
+  return change_xattrs(inode, std::move(done), std::move(request));
+}
+
+OperationId Client::Impl::remove_xattr(RemoveXattrRequest request, Done<Unit> done) {
+  const InodeId inode = request.inode;
+  return change_xattrs(inode, std::move(done), std::move(request));
+}
+
+}  // namespace dfs::client
