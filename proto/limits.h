@@ -50,7 +50,7 @@ inline constexpr std::size_t kReaddirBytesMax = 256 * 1024;
 inline constexpr std::size_t kCommitFilesMax = 2048;  // one CommitExtents; kTooLarge
 inline constexpr std::size_t kCommitExtentsMax = 8192;
 inline constexpr std::size_t kRevalidateInodesMax = 4096;  // one Revalidate; kTooLarge
-inline constexpr std::size_t kLookupExtentsMax = 8;  // extents sent along with an entry
+inline constexpr std::size_t kLookupExtentsMax = 8;        // extents sent along with an entry
 
 // --- Connections and sessions ------------------------------------------------------------------
 inline constexpr std::size_t kCallsInFlightMax = 1024;  // of one RpcClient; further calls queue

@@ -1,0 +1,41 @@
+// Replies that several requests share.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/ids.h"
+#include "proto/attributes.h"
+#include "proto/extent.h"
+#include "proto/fields.h"
+
+namespace dfs {
+
+struct ChunkLocation {
+  ChunkId chunk;
+  std::vector<NodeId> nodes;           // good replicas, those on live servers first
+  std::vector<std::string> addresses;  // one for each node
+  DFS_FIELDS(chunk, nodes, addresses)
+};
+
+struct EntryReply {
+  Attributes attributes;
+  // For a small regular file its whole extent list rides along and saves the reader a round trip.
+  bool has_extents = false;
+  std::vector<Extent> extents;
+  std::vector<ChunkLocation> locations;
+  DFS_FIELDS(attributes, has_extents, extents, locations)
+};
+
+struct AttributesReply {
+  Attributes attributes;
+  std::uint64_t data_version_before = 0;  // of SetAttributes: the file's before this change
+  DFS_FIELDS(attributes, data_version_before)
+};
+
+struct EmptyReply {
+  DFS_NO_FIELDS
+};
+
+}  // namespace dfs
