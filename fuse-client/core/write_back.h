@@ -45,12 +45,19 @@ struct WriteBackEvents {
   std::function<void(InodeId, const std::vector<Extent>&, const FileCommitResult&,
                      const std::vector<ChunkLocation>&)>
       committed;
+  // Reads what is committed of a range of a file (within one window), past the dirty bytes and any
+  // cache of extents: what is no hole, sorted, not overlapping. Used to rewrite windows of too many
+  // pieces; without it a commit refused with kTooManyExtents loses its write.
+  std::function<void(InodeId, std::uint64_t offset, std::uint64_t length_bytes,
+                     Done<std::vector<DirtyRange>>)>
+      read_committed;
 };
 
 class WriteBack {
  public:
   using WaitId = StrongId<struct WaitTag, std::uint64_t>;
 
+  // Takes MasterLink::on_new_session for itself.
   WriteBack(World world, MasterLink& master, ChunkLinks& chunkservers, MemoryBudget& memory,
             WriteBackOptions options, WriteBackEvents events);
   ~WriteBack();
@@ -85,8 +92,14 @@ class WriteBack {
   // Dirty bytes within [begin, end), sorted, not overlapping, newest contents.
   std::vector<DirtyRange> dirty_ranges(InodeId inode, std::uint64_t begin, std::uint64_t end) const;
   std::optional<DirtyAttributes> dirty_attributes(InodeId inode) const;
-  // Writes of this inode that were lost so far; rises by one for each flush that lost some.
+  // Writes of this inode that were lost so far; rises by one for each flush that lost some. Kept
+  // until forget, which the last handle's release calls.
   std::uint64_t lost_writes(InodeId inode) const;
+  void forget(InodeId inode);
+
+  // Tells the master that no chunk of this session will be appended to any more, for the end of a
+  // mount after flush_all. A write after it opens new ones.
+  void seal_all(Done<Unit> done);
 
  private:
   class Impl;
