@@ -29,6 +29,8 @@ class MemoryBudget {
   // False: no room now, nothing taken. A request larger than its whole share is granted alone, when
   // nothing else of its use is held, so that no size can wait for ever.
   bool try_reserve(Use use, std::uint64_t bytes);
+  // Takes it even over the cap: for a little work that must go on to get rid of much more.
+  void reserve_anyway(Use use, std::uint64_t bytes) { used_[static_cast<int>(use)] += bytes; }
   void release(Use use, std::uint64_t bytes);
   // Registers a waiter for good (once, not for each refusal): all are called, in their order, once
   // each time bytes are released after a refusal. They run inside release(), so they only post the

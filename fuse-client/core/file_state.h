@@ -1,0 +1,54 @@
+// What write-back knows about one file with dirty bytes (or one being cut): shared by the classes
+// that admit, flush, place and commit. Lives from the first write to the last commit.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "fuse-client/core/dirty_file.h"
+
+namespace dfs::client {
+
+struct FlushWaiter {
+  std::uint64_t up_to = 0;  // order of the last block it waits for
+  bool is_durable = false;
+  Done<Unit> done;
+  std::optional<Error> error;  // of the first block it waits for that was lost
+};
+
+struct CutWaiter {
+  std::uint64_t size_bytes = 0;
+  Done<Unit> done;
+};
+
+struct FileState {
+  FileState(InodeId file_inode, MemoryBudget& memory) : inode(file_inode), dirty(inode, memory) {}
+
+  InodeId inode;
+  DirtyFile dirty;
+  StoragePolicy policy;
+  bool is_large = false;            // gets chunks of its own
+  std::uint64_t waiting_room = 0;   // what blocks in flight without a place will take
+  std::uint64_t promised = 0;       // room as the pool was told
+  std::uint64_t counted_bytes = 0;  // buffered bytes as the flusher counted them
+  std::optional<MonoTime> oldest;   // write that no flush took
+  std::vector<FlushWaiter> waiters;
+  std::vector<CutWaiter> cuts;
+  std::uint32_t hold_count = 0;  // cuts not released: writes wait
+  bool is_committing = false;    // commits of one file go one after the other
+  bool is_commit_held = false;   // a window must be rewritten first
+  bool is_rewriting = false;     // a window is being read to be rewritten
+
+  bool is_needed() const {
+    return !dirty.is_clean() || !waiters.empty() || !cuts.empty() || hold_count > 0 ||
+           is_committing || is_rewriting;
+  }
+};
+
+// By inode; pointers stay good until the file is erased.
+using FileTable = std::map<InodeId, std::unique_ptr<FileState>>;
+
+}  // namespace dfs::client

@@ -1,0 +1,108 @@
+#include "fuse-client/core/write_back.h"
+
+#include <utility>
+
+#include "fuse-client/core/flusher.h"
+#include "fuse-client/core/write_queue.h"
+
+namespace dfs::client {
+
+class WriteBack::Impl {
+ public:
+  Impl(World world, MasterLink& master, ChunkLinks& links, MemoryBudget& memory,
+       const WriteBackOptions& options, WriteBackEvents write_back_events)
+      : scheduler(world.scheduler),
+        events(std::move(write_back_events)),
+        flusher(world, master, links, memory, options, events,
+                [this](const StoragePolicy& policy, const Status& status) {
+                  queue.chunk_answered(policy, status);
+                }),
+        queue(world, flusher, memory, options.write_wait) {
+    memory.on_room(lifetime.guard([this] { memory_released_soon(); }));
+    master.on_new_session(lifetime.guard([this] { flusher.session_replaced(); }));
+  }
+
+  void memory_released_soon() {
+    scheduler.post(lifetime.guard([this] {
+      flusher.memory_released();
+      queue.retry_soon();
+    }));
+  }
+
+  Scheduler& scheduler;
+  WriteBackEvents events;
+  Flusher flusher;
+  WriteQueue queue;
+  Lifetime lifetime;
+};
+
+WriteBack::WriteBack(World world, MasterLink& master, ChunkLinks& chunkservers,
+                     MemoryBudget& memory, WriteBackOptions options, WriteBackEvents events)
+    : impl_(std::make_unique<Impl>(world, master, chunkservers, memory, options,
+                                   std::move(events))) {}
+
+WriteBack::~WriteBack() = default;
+
+WriteBack::WaitId WriteBack::write(InodeId inode, const StoragePolicy& policy, std::uint64_t offset,
+                                   Buffer data, Done<Unit> done) {
+  return impl_->queue.write(inode, policy, offset, std::move(data), std::move(done));
+}
+
+void WriteBack::interrupt(WaitId wait) {
+  if (wait.is_set()) {
+    impl_->queue.interrupt(wait);
+  }
+}
+
+void WriteBack::flush(InodeId inode, bool durable, Done<Unit> done) {
+  impl_->flusher.flush(inode, durable, std::move(done));
+}
+
+void WriteBack::flush_all(bool durable, Done<Unit> done) {
+  impl_->flusher.flush_all(durable, std::move(done));
+}
+
+void WriteBack::cut(InodeId inode, std::uint64_t size_bytes, Done<Unit> done) {
+  impl_->flusher.cut(inode, size_bytes, std::move(done));
+}
+
+void WriteBack::release_cut(InodeId inode) {
+  if (impl_->flusher.release_cut(inode)) {
+    impl_->queue.retry_soon();
+  }
+}
+
+void WriteBack::discard(InodeId inode) {
+  impl_->queue.discard(inode);
+  impl_->flusher.discard(inode);
+}
+
+void WriteBack::set_mtime(InodeId inode, Timestamp mtime) {
+  if (FileState* file = impl_->flusher.find(inode)) {
+    file->dirty.set_mtime(mtime);
+  }
+}
+
+std::vector<DirtyRange> WriteBack::dirty_ranges(InodeId inode, std::uint64_t begin,
+                                                std::uint64_t end) const {
+  const FileState* file = impl_->flusher.find(inode);
+  return file == nullptr ? std::vector<DirtyRange>{} : file->dirty.ranges(begin, end);
+}
+
+std::optional<DirtyAttributes> WriteBack::dirty_attributes(InodeId inode) const {
+  const FileState* file = impl_->flusher.find(inode);
+  if (file == nullptr || file->dirty.is_clean()) {
+    return std::nullopt;
+  }
+  return DirtyAttributes{file->dirty.end(), file->dirty.mtime, file->dirty.ctime};
+}
+
+std::uint64_t WriteBack::lost_writes(InodeId inode) const {
+  return impl_->flusher.lost_writes(inode);
+}
+
+void WriteBack::forget(InodeId inode) { impl_->flusher.forget(inode); }
+
+void WriteBack::seal_all(Done<Unit> done) { impl_->flusher.seal_all(std::move(done)); }
+
+}  // namespace dfs::client

@@ -1,0 +1,163 @@
+#include "fuse-client/core/write_queue.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace dfs::client {
+
+using Use = MemoryBudget::Use;
+
+WriteQueue::WriteQueue(World world, Flusher& flusher, MemoryBudget& memory, Duration write_wait)
+    : world_(world), flusher_(flusher), memory_(memory), write_wait_(write_wait) {}
+
+WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy,
+                                    std::uint64_t offset, Buffer data, Done<Unit> done) {
+  Write write{{}, inode, policy, offset, std::move(data), std::move(done), world_.scheduler.now()};
+  if (offset > kFileBytesMax || write.data.size() > kFileBytesMax - offset) {
+    answer(write, make_error(ErrorCode::kFileTooBig));
+    return {};
+  }
+  const bool is_behind = std::any_of(waiting_.begin(), waiting_.end(),
+                                     [&](const Write& other) { return other.inode == inode; });
+  if (!is_behind) {
+    const Outcome outcome = try_take(write);
+    if (outcome == Outcome::kTaken) {
+      answer(write, ok());
+      return {};
+    }
+    if (outcome == Outcome::kNoRoom && flusher_.pool().is_full(policy)) {
+      answer(write, make_error(ErrorCode::kNoSpace, "the cluster is full"));
+      return {};
+    }
+  }
+  write.id = WriteBack::WaitId{next_id_++};
+  waiting_.push_back(std::move(write));
+  return waiting_.back().id;
+}
+
+WriteQueue::Outcome WriteQueue::try_take(const Write& write) {
+  const FileState* file = flusher_.find(write.inode);
+  if (file != nullptr && file->hold_count > 0) {
+    return Outcome::kHeld;
+  }
+  ChunkPool& pool = flusher_.pool();
+  if (pool.free_room(write.policy) < DirtyFile::room_needed(write.data.size())) {
+    pool.want(write.policy);
+    return Outcome::kNoRoom;
+  }
+  const std::uint64_t needed =
+      flusher_.get(write.inode).dirty.memory_needed(write.offset, write.data.size());
+  if (!memory_.try_reserve(Use::kDirty, needed)) {
+    flusher_.relieve_memory();
+    flusher_.reap_soon(write.inode);
+    return Outcome::kNoMemory;
+  }
+  apply(write, needed);
+  return Outcome::kTaken;
+}
+
+void WriteQueue::apply(const Write& write, std::uint64_t reserved) {
+  FileState& file = flusher_.get(write.inode);
+  flusher_.set_policy(file, write.policy);
+  std::uint64_t credit = reserved;
+  file.dirty.write(write.offset, write.data.bytes(), credit);
+  DFS_ASSERT(credit == 0);
+  if (write.data.empty()) {
+    flusher_.reap_soon(write.inode);
+    return;
+  }
+  flusher_.wrote(file, write.offset, write.data.size());
+  if (flusher_.pool().free_room(write.policy) < kRoomAheadBytes) {
+    flusher_.pool().want(write.policy);
+  }
+}
+
+void WriteQueue::answer(Write& write, Status status) {
+  world_.scheduler.post(lifetime_.guard(
+      [done = std::move(write.done), status = std::move(status)] { done(status); }));
+}
+
+void WriteQueue::interrupt(WriteBack::WaitId wait) {
+  fail_if([&](const Write& write) { return write.id == wait; },
+          make_error(ErrorCode::kInterrupted));
+}
+
+void WriteQueue::discard(InodeId inode) {
+  fail_if([&](const Write& write) { return write.inode == inode; }, make_error(ErrorCode::kStale));
+}
+
+template <class Predicate>
+void WriteQueue::fail_if(Predicate predicate, const Error& error) {
+  for (auto at = waiting_.begin(); at != waiting_.end();) {
+    if (predicate(*at)) {
+      answer(*at, error);
+      at = waiting_.erase(at);
+    } else {
+      ++at;
+    }
+  }
+}
+
+void WriteQueue::retry_soon() {
+  if (!waiting_.empty() && !std::exchange(is_retry_posted_, true)) {
+    world_.scheduler.post(lifetime_.guard([this] {
+      is_retry_posted_ = false;
+      retry();
+    }));
+  }
+}
+
+void WriteQueue::retry() {
+  std::set<InodeId> blocked_files;
+  std::set<StoragePolicy> full_policies;
+  for (auto at = waiting_.begin(); at != waiting_.end();) {
+    if (blocked_files.contains(at->inode) || full_policies.contains(at->policy)) {
+      blocked_files.insert(at->inode);
+      ++at;
+      continue;
+    }
+    const Outcome outcome = try_take(*at);
+    if (outcome == Outcome::kTaken) {
+      answer(*at, ok());
+      at = waiting_.erase(at);
+      continue;
+    }
+    if (outcome == Outcome::kNoMemory) {
+      return;  // a smaller one behind must not starve it
+    }
+    if (outcome == Outcome::kNoRoom) {
+      full_policies.insert(at->policy);
+    }
+    blocked_files.insert(at->inode);
+    ++at;
+  }
+}
+
+void WriteQueue::chunk_answered(const StoragePolicy& policy, const Status& status) {
+  if (status) {
+    retry_soon();
+    return;
+  }
+  ChunkPool& pool = flusher_.pool();
+  const MonoTime now = world_.scheduler.now();
+  const bool is_no_space = status.code() == ErrorCode::kNoSpace;
+  if (is_no_space && !pool.is_full(policy)) {
+    pool.seal_unused(policy);  // and see whether that room helps
+  }
+  const auto lacks_room = [&](const Write& write) {
+    return write.policy == policy &&
+           pool.free_room(policy) < DirtyFile::room_needed(write.data.size());
+  };
+  if (pool.is_full(policy)) {
+    fail_if(lacks_room, make_error(ErrorCode::kNoSpace, "the cluster is full"));
+  } else {
+    const ErrorCode code = is_no_space ? ErrorCode::kNoSpace : ErrorCode::kNotEnoughServers;
+    fail_if(
+        [&](const Write& write) { return lacks_room(write) && now - write.since >= write_wait_; },
+        make_error(code, status.error().detail));
+  }
+  retry_soon();
+}
+
+}  // namespace dfs::client
