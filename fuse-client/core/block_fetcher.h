@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -84,12 +85,14 @@ class BlockFetcher {
   FetchPtr start_fetch(const BlockPart& part, std::uint32_t unit_bytes, std::uint32_t at);
   static void complete(const WaiterPtr& waiter);
 
-  void enqueue(FetchPtr fetch);
+  void post_dispatch();
   void dispatch();
   bool assign(const FetchPtr& fetch, std::vector<Batch>& batches);
   void send(Batch batch);
   void answered(const Batch& batch, Result<RpcReply<ReadReply>> reply);
+  void take_ranges(const Batch& batch, const RpcReply<ReadReply>& reply);
   Result<Buffer> checked(const Fetch& fetch, const ReadRangeResult& result, Buffer data) const;
+  void replica_failed(const FetchPtr& fetch, NodeId node, const Error& error);
   void fetch_failed(const FetchPtr& fetch, NodeId node, ErrorCode code);
   void give_up(const FetchPtr& fetch);
   void succeed(const FetchPtr& fetch, const Buffer& data);

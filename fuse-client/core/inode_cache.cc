@@ -269,6 +269,11 @@ bool InodeCache::is_data_fresh(InodeId inode) const {
   return entry != nullptr && is_young(entry->data_at);
 }
 
+bool InodeCache::is_data_as_of(InodeId inode, MonoTime since) const {
+  const Entry* entry = find(inode);
+  return entry != nullptr && entry->data_at >= since;
+}
+
 std::uint64_t InodeCache::known_until(InodeId inode, std::uint64_t begin, std::uint64_t end) const {
   const Entry* entry = find(inode);
   if (entry == nullptr) {

@@ -65,6 +65,8 @@ class InodeCache {
   const Attributes* attributes(InodeId inode) const;
   bool is_fresh(InodeId inode) const;       // all of the attributes
   bool is_data_fresh(InodeId inode) const;  // size, data version and so the extents
+  // Whether size and data version are of `since` or later.
+  bool is_data_as_of(InodeId inode, MonoTime since) const;
   // The extents within [begin, end), clipped to it; nothing when some of them are unknown.
   std::optional<std::vector<Extent>> extents(InodeId inode, std::uint64_t begin,
                                              std::uint64_t end) const;

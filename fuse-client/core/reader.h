@@ -51,6 +51,7 @@ class Reader {
     Request request;
     Done<std::vector<Buffer>> done;
     MonoTime started{};
+    MonoTime asked_since{};      // answers to questions from here on are new enough
     std::uint32_t rounds = 0;    // questions to the master
     std::uint32_t failures = 0;  // snapshots whose blocks could not be read
     std::vector<std::vector<Buffer>> pieces;
@@ -62,7 +63,7 @@ class Reader {
 
   void step(ReadId id);
   bool has_fresh_data(const Read& read) const;
-  void take_snapshot(ReadId id, std::uint64_t end);
+  void take_snapshot(ReadId id, std::uint64_t committed_end);
   void add_committed(Read& read, std::uint64_t begin, std::uint64_t end,
                      const std::vector<Extent>& extents, std::vector<BlockPart>& parts,
                      std::vector<std::size_t>& places);
