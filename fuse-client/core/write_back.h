@@ -44,13 +44,13 @@ struct WriteBackEvents {
   // Called before the ranges leave the dirty buffer.
   std::function<void(InodeId, const std::vector<Extent>&, const FileCommitResult&,
                      const std::vector<ChunkLocation>&)>
-      committed;
+      committed = {};
   // Reads what is committed of a range of a file (within one window), past the dirty bytes and any
   // cache of extents: what is no hole, sorted, not overlapping. Used to rewrite windows of too many
   // pieces; without it a commit refused with kTooManyExtents loses its write.
   std::function<void(InodeId, std::uint64_t offset, std::uint64_t length_bytes,
                      Done<std::vector<DirtyRange>>)>
-      read_committed;
+      read_committed = {};
 };
 
 class WriteBack {
