@@ -1,0 +1,72 @@
+#include "tests/unit/master/master_rig.h"
+
+namespace dfs::master {
+
+CreateRequest create_request(InodeId parent, const std::string& name, std::uint32_t mode) {
+  CreateRequest request;
+  request.parent = parent;
+  request.name = name;
+  request.mode = mode;
+  return request;
+}
+
+SetAttributesRequest set_request(InodeId inode) {
+  SetAttributesRequest request;
+  request.inode = inode;
+  return request;
+}
+
+TestClient::TestClient(MasterRig& rig, const std::string& host)
+    : rig_(rig),
+      scheduler_(rig.events),
+      transport_(rig.network.transport(scheduler_, host)),
+      rpc_(World{scheduler_, random_, log_, *transport_}, "master:9420", "master",
+           RpcClient::Options{.when_down = RpcClient::WhenDown::kKeepCalls}) {}
+
+void TestClient::open(std::uint64_t nonce) {
+  const auto reply = ask(OpenSessionRequest{.client_name = "test", .nonce = nonce});
+  ASSERT_TRUE(reply) << reply.error().detail;
+  session = reply->session;
+}
+
+Status TestClient::keep_alive(std::vector<InodeId> pinned, std::vector<InodeId> unpinned,
+                              bool full) {
+  const auto reply = ask(KeepAliveRequest{.full = full,
+                                          .pinned = std::move(pinned),
+                                          .unpinned = std::move(unpinned),
+                                          .sequence = ++keep_alive_sequence});
+  if (!reply) {
+    return reply.error();
+  }
+  return ok();
+}
+
+InodeId TestClient::make_file(const std::string& name, InodeId parent, bool pin) {
+  CreateRequest request = create_request(parent, name, kModeRegular | 0644);
+  request.pin = pin;
+  const auto reply = change(request);
+  EXPECT_TRUE(reply) << error_code_name(reply.code());
+  return reply ? reply->attributes.inode : InodeId{};
+}
+
+InodeId TestClient::make_directory(const std::string& name, InodeId parent) {
+  const auto reply = change(create_request(parent, name, kModeDirectory | 0755));
+  EXPECT_TRUE(reply) << error_code_name(reply.code());
+  return reply ? reply->attributes.inode : InodeId{};
+}
+
+ErrorCode TestClient::unlink(const std::string& name, InodeId parent) {
+  return change(UnlinkRequest{.parent = parent, .name = name}).code();
+}
+
+ErrorCode TestClient::lookup(const std::string& name, InodeId parent) {
+  return ask(LookupRequest{.parent = parent, .name = name}).code();
+}
+
+Attributes TestClient::attributes(InodeId inode) {
+  const auto reply = ask(GetAttributesRequest{.inode = inode});
+  EXPECT_TRUE(reply) << error_code_name(reply.code());
+  return reply ? reply->attributes : Attributes{};
+}
+
+}  // namespace dfs::master
