@@ -138,7 +138,7 @@ TEST_F(OpCreate, the_parent_must_be_a_directory_that_has_a_name) {
 
 TEST_F(OpCreate, a_directory_holds_a_bounded_number_of_directories) {
   const InodeId parent = client->make_directory("d");
-  EXPECT_TRUE(in_transaction([&](OpContext& context) {
+  EXPECT_TRUE(in_transaction([&](OpContext& context) -> Status {
     auto row = context.store.inode(parent);
     (*row)->attributes.link_count = kLinkCountMax - 1;
     return context.store.put_inode(**row);

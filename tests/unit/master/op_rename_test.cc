@@ -149,7 +149,7 @@ TEST_F(OpRename, what_is_not_there_is_not_found) {
 TEST_F(OpRename, a_full_parent_takes_no_more_directories) {
   const InodeId full = client->make_directory("full");
   client->make_directory("d");
-  EXPECT_TRUE(in_transaction([&](OpContext& context) {
+  EXPECT_TRUE(in_transaction([&](OpContext& context) -> Status {
     auto row = context.store.inode(full);
     (*row)->attributes.link_count = kLinkCountMax;
     return context.store.put_inode(**row);
