@@ -33,6 +33,7 @@ void Client::Impl::unhold(InodeId inode) {
     inodes_.erase(inode);
   }
   open_inodes_.erase(open);
+  write_back_.forget(inode);
 }
 
 OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<OpenedFile> done) {

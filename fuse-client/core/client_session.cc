@@ -56,8 +56,11 @@ void Client::Impl::start(Done<Unit> done) {
 void Client::Impl::stop(Done<Unit> done) {
   revalidate_timer_.stop();
   write_back_.flush_all(true, [this, done = std::move(done)](Result<Unit> flushed) {
-    sync_metadata(OperationId{}, [this, flushed, done](Result<Unit> synced) {
-      stop_session(flushed ? std::move(synced) : flushed, done);
+    // What sealing says is of no use any more: the end of the session seals what is left.
+    write_back_.seal_all([this, flushed, done](Result<Unit>) {
+      sync_metadata(OperationId{}, [this, flushed, done](Result<Unit> synced) {
+        stop_session(flushed ? std::move(synced) : flushed, done);
+      });
     });
   });
 }

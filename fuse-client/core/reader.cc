@@ -19,6 +19,24 @@ constexpr std::chrono::milliseconds kRetryDelay{500};
 
 std::uint64_t window_begin_of(std::uint64_t offset) { return offset - offset % kExtentWindowBytes; }
 
+BlockPart part_of(const Extent& extent) {
+  return {{extent.chunk, extent.block_offset},
+          extent.block_bytes,
+          extent.payload_offset,
+          extent.payload_offset + extent.length_bytes};
+}
+
+Buffer joined(const std::vector<Buffer>& buffers) {
+  if (buffers.size() == 1) {
+    return buffers.front();
+  }
+  std::vector<std::byte> bytes;
+  for (const Buffer& buffer : buffers) {
+    bytes.insert(bytes.end(), buffer.bytes().begin(), buffer.bytes().end());
+  }
+  return Buffer::adopt(std::move(bytes));
+}
+
 }  // namespace
 
 Reader::Reader(World world, MasterLink& master, WriteBack& write_back, InodeCache& inodes,
@@ -194,10 +212,7 @@ void Reader::add_committed(Read& read, std::uint64_t begin, std::uint64_t end,
     if (piece.file_offset > at) {
       read.pieces.push_back(zeros(piece.file_offset - at));
     }
-    parts.push_back({{piece.chunk, piece.block_offset},
-                     piece.block_bytes,
-                     piece.payload_offset,
-                     piece.payload_offset + piece.length_bytes});
+    parts.push_back(part_of(piece));
     places.push_back(read.pieces.size());
     read.pieces.emplace_back();
     at = piece.end();
@@ -238,11 +253,11 @@ void Reader::piece_read(ReadId id, std::size_t place, Result<std::vector<Buffer>
     snapshot_failed(id);
     return;
   }
-  std::vector<Buffer> joined;
+  std::vector<Buffer> all;
   for (std::vector<Buffer>& buffers : read.pieces) {
-    std::move(buffers.begin(), buffers.end(), std::back_inserter(joined));
+    std::move(buffers.begin(), buffers.end(), std::back_inserter(all));
   }
-  finish(id, std::move(joined));
+  finish(id, std::move(all));
 }
 
 void Reader::snapshot_failed(ReadId id) {
@@ -273,6 +288,73 @@ void Reader::snapshot_failed(ReadId id) {
   }
 }
 
+// --- For rewriting -------------------------------------------------------------------------------
+
+struct Reader::Collection {
+  std::vector<DirtyRange> ranges;
+  std::size_t missing = 0;
+  std::optional<Error> error;
+  Done<std::vector<DirtyRange>> done;
+
+  void one_less() {
+    if (--missing > 0) {
+      return;
+    }
+    if (error) {
+      done(std::move(*error));
+    } else {
+      done(std::move(ranges));
+    }
+  }
+};
+
+void Reader::read_committed(InodeId inode, std::uint64_t offset, std::uint64_t length_bytes,
+                            Done<std::vector<DirtyRange>> done) {
+  GetExtentsRequest request;
+  request.inode = inode;
+  request.offset = offset;
+  request.length_bytes = length_bytes;
+  auto collection = std::make_shared<Collection>();
+  collection->done = std::move(done);
+  const MonoTime sent_at = world_.scheduler.now();
+  master_.call(request, [this, request, collection, sent_at](Result<GetExtentsReply> reply) {
+    Status status = reply ? inodes_.learn_extents(*reply, window_begin_of(request.offset), sent_at)
+                          : Status(std::move(reply).error());
+    if (!status) {
+      collection->done(std::move(status).error());
+      return;
+    }
+    std::vector<Extent> extents;
+    const std::uint64_t end = request.offset + request.length_bytes;
+    for (const Extent& extent : reply->extents) {
+      if (extent.end() > request.offset && extent.file_offset < end) {
+        extents.push_back(clip(extent, request.offset, end));
+      }
+    }
+    collect(collection, extents);
+  });
+}
+
+void Reader::collect(const std::shared_ptr<Collection>& collection,
+                     const std::vector<Extent>& extents) {
+  collection->missing = extents.size() + 1;  // and this function itself
+  for (const Extent& extent : extents) {
+    collection->ranges.push_back({extent.file_offset, Buffer{}});
+  }
+  for (std::size_t i = 0; i < extents.size(); ++i) {
+    blocks_.read(part_of(extents[i]), kBlockPayloadBytesMax,
+                 [collection, i](Result<std::vector<Buffer>> bytes) {
+                   if (bytes) {
+                     collection->ranges[i].data = joined(*bytes);
+                   } else {
+                     collection->error = std::move(bytes).error();
+                   }
+                   collection->one_less();
+                 });
+  }
+  collection->one_less();
+}
+
 // --- Prefetch ------------------------------------------------------------------------------------
 
 void Reader::prefetch(InodeId inode, std::uint64_t begin, std::uint64_t end) {
@@ -298,11 +380,7 @@ void Reader::prefetch(InodeId inode, std::uint64_t begin, std::uint64_t end) {
 void Reader::prefetch_known(InodeId inode, std::uint64_t begin, std::uint64_t end) {
   const auto extents = inodes_.extents(inode, begin, end);
   for (const Extent& extent : extents.value_or(std::vector<Extent>{})) {
-    blocks_.prefetch({{extent.chunk, extent.block_offset},
-                      extent.block_bytes,
-                      extent.payload_offset,
-                      extent.payload_offset + extent.length_bytes},
-                     kBlockPayloadBytesMax);
+    blocks_.prefetch(part_of(extent), kBlockPayloadBytesMax);
   }
 }
 

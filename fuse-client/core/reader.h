@@ -45,8 +45,13 @@ class Reader {
   void interrupt(ReadId read);
   // Fetches into the block cache what memory allows.
   void prefetch(InodeId inode, std::uint64_t begin, std::uint64_t end);
+  // What is committed of a range within one window, asked of the master now: what is no hole, in
+  // order. For rewriting a window.
+  void read_committed(InodeId inode, std::uint64_t offset, std::uint64_t length_bytes,
+                      Done<std::vector<DirtyRange>> done);
 
  private:
+  struct Collection;
   struct Read {
     Request request;
     Done<std::vector<Buffer>> done;
@@ -74,6 +79,7 @@ class Reader {
   // Asks for attributes, and for extents from the window of `begin` on unless they are known.
   void refresh(InodeId inode, std::uint64_t begin, std::uint64_t end, Refreshed done);
   void refreshed(std::pair<InodeId, std::uint64_t> key, Status status);
+  void collect(const std::shared_ptr<Collection>& collection, const std::vector<Extent>& extents);
   void prefetch_known(InodeId inode, std::uint64_t begin, std::uint64_t end);
 
   World world_;
