@@ -16,7 +16,7 @@ struct StrongId {
 
   constexpr StrongId() = default;
   constexpr explicit StrongId(Number v) : value(v) {}
-  friend constexpr auto operator<=>(StrongId, StrongId) = default;
+  friend constexpr auto operator<=>(StrongId, StrongId) = default;  // NOLINT(modernize-use-nullptr)
   constexpr bool is_set() const { return value != 0; }
 };
 

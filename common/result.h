@@ -75,7 +75,7 @@ inline Error make_error(ErrorCode code, std::string detail = {}) {
 }
 
 }  // namespace dfs
-
+// A declaration cannot be put into parentheses. NOLINTBEGIN(bugprone-macro-parentheses)
 #define DFS_CONCAT_(a, b) a##b
 #define DFS_CONCAT(a, b) DFS_CONCAT_(a, b)
 #define DFS_TRY_IMPL_(result, declaration, expression) \
@@ -83,7 +83,7 @@ inline Error make_error(ErrorCode code, std::string detail = {}) {
   if (!result)                                         \
     return std::move(result).error();                  \
   declaration = std::move(result).value()
-
+// NOLINTEND(bugprone-macro-parentheses)
 // DFS_TRY(auto row, store.get(inode)): declares `row`, or returns the error from this function.
 #define DFS_TRY(declaration, expression) \
   DFS_TRY_IMPL_(DFS_CONCAT(dfs_result_, __LINE__), declaration, expression)
