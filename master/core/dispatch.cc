@@ -83,7 +83,7 @@ constexpr Operation kOperations[] = {
     operation<ClusterStatusRequest>(Effect::kNone, Needs::kNothing),
     operation<ListNodesRequest>(Effect::kNone, Needs::kNothing),
     operation<DescribeChunksRequest>(Effect::kNone, Needs::kNothing),
-    operation<SetPolicyRequest>(Effect::kOnce, Needs::kSession),
+    operation<SetPolicyRequest>(Effect::kRepeatable, Needs::kNothing),
     operation<ListChunksRequest>(Effect::kNone, Needs::kNothing),
     operation<CheckMetadataRequest>(Effect::kNone, Needs::kNothing),
 };
