@@ -159,6 +159,7 @@ class Actor {
   Options options_;
   Model model_;
   State state_ = State::kNoClient;
+  std::uint64_t operations_begun_ = 0;
   std::uint64_t operations_done_ = 0;
   std::uint64_t epoch_ = 0;       // of the client
   std::uint64_t loss_count_ = 0;  // tells a recovery that it must begin again

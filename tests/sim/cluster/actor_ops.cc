@@ -38,9 +38,9 @@ void Actor::next_operation() {
   std::uint64_t pick = random_.below(total);
   for (const Choice& choice : kChoices) {
     if (pick < choice.weight) {
+      const std::uint64_t begun = operations_begun_;
       (this->*choice.operation)();
-      // An operation that found nothing to do leaves the actor resting.
-      if (state_ == State::kResting) {
+      if (operations_begun_ == begun) {  // it found nothing to do
         rest();
       }
       return;
@@ -51,6 +51,7 @@ void Actor::next_operation() {
 
 void Actor::begin(std::string what) {
   state_ = State::kWaiting;
+  ++operations_begun_;
   issued_at_ = host_.events().now();
   current_ = std::move(what);
   host_.events().trace(current_);
