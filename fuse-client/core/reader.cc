@@ -204,6 +204,9 @@ void Reader::take_snapshot(ReadId id, std::uint64_t committed_end) {
 void Reader::add_committed(Read& read, std::uint64_t begin, std::uint64_t end,
                            const std::vector<Extent>& extents, std::vector<BlockPart>& parts,
                            std::vector<std::size_t>& places) {
+  if (begin == end) {
+    return;  // dirty ranges side by side
+  }
   std::uint64_t at = begin;
   auto extent = std::partition_point(extents.begin(), extents.end(),
                                      [begin](const Extent& each) { return each.end() <= begin; });
