@@ -1,0 +1,108 @@
+#include <nlohmann/json.hpp>
+
+#include "admin/commands.h"
+#include "admin/table.h"
+#include "proto/admin_messages.h"
+
+namespace dfs::admin {
+namespace {
+
+struct Verdict {
+  std::string word;  // for programs
+  std::string line;  // for people
+  bool is_healthy = false;
+};
+
+std::string count(std::uint64_t number, const std::string& noun) {
+  return std::to_string(number) + " " + noun + (number == 1 ? "" : "s");
+}
+
+// The worst first: what cannot be read, then what is at risk, then what is merely missing.
+Verdict judge(const ClusterStatusReply& status) {
+  const std::string down =
+      status.nodes_down > 0 ? "; " + count(status.nodes_down, "server") + " down" : "";
+  if (status.chunks_unavailable > 0) {
+    return {"unavailable",
+            "UNAVAILABLE: " + count(status.chunks_unavailable, "chunk") +
+                " without a good replica on a live server: reads of their files wait or fail" +
+                down};
+  }
+  if (status.nodes_up == 0) {
+    return {"no_servers", "NO SERVERS: nothing can be written; start a dfs-chunkserver" + down};
+  }
+  if (status.chunks_damaged > 0) {
+    return {"damaged", "DAMAGED: " + count(status.chunks_damaged, "chunk") +
+                           " with a bad replica; good ones are read. dfs-admin fsck lists them" +
+                           down};
+  }
+  if (status.chunks_degraded > 0) {
+    return {"degraded", "DEGRADED: " + count(status.chunks_degraded, "chunk") +
+                            " below their number of replicas" + down};
+  }
+  if (status.nodes_down > 0) {
+    return {"server_down", "SERVER DOWN: every chunk has its replicas" + down};
+  }
+  if (status.nodes_up < status.root_policy.replicas) {
+    return {"too_few_servers", "TOO FEW SERVERS: the policy of / wants " +
+                                   count(status.root_policy.replicas, "replica") + ", " +
+                                   count(status.nodes_up, "server") + " can hold one each"};
+  }
+  return {"healthy", "HEALTHY: every chunk has its replicas", true};
+}
+
+nlohmann::json to_json(const ClusterStatusReply& status, const Verdict& verdict) {
+  return {{"verdict", verdict.word},
+          {"verdict_line", verdict.line},
+          {"cluster_id", status.cluster_id},
+          {"version", status.version},
+          {"uptime_s", status.uptime_s},
+          {"nodes_up", status.nodes_up},
+          {"nodes_down", status.nodes_down},
+          {"sessions", status.sessions},
+          {"inodes", status.inodes},
+          {"orphans", status.orphans},
+          {"chunks", status.chunks},
+          {"chunks_open", status.chunks_open},
+          {"chunks_degraded", status.chunks_degraded},
+          {"chunks_unavailable", status.chunks_unavailable},
+          {"chunks_damaged", status.chunks_damaged},
+          {"total_bytes", status.total_bytes},
+          {"available_bytes", status.available_bytes},
+          {"live_bytes", status.live_bytes},
+          {"database_bytes", status.database_bytes},
+          {"replicas", status.root_policy.replicas},
+          {"min_replicas", status.root_policy.min_replicas}};
+}
+
+}  // namespace
+
+Result<Output> status(ClusterCalls& calls, bool as_json) {
+  DFS_TRY(const ClusterStatusReply status, calls.master(ClusterStatusRequest{}));
+  const Verdict verdict = judge(status);
+  const int exit_code = verdict.is_healthy ? kExitOk : kExitProblems;
+  if (as_json) {
+    return Output{to_json(status, verdict).dump(2) + "\n", exit_code};
+  }
+  const auto number = [](std::uint64_t value) { return std::to_string(value); };
+  std::string text = verdict.line + "\n\n";
+  text += format_table({
+      {"cluster",
+       status.cluster_id + ", master " + status.version + " up " + number(status.uptime_s) + " s"},
+      {"servers", number(status.nodes_up) + " up, " + number(status.nodes_down) + " down"},
+      {"space", format_size(status.available_bytes) + " free of " +
+                    format_size(status.total_bytes) + " on live servers (raw)"},
+      {"files", number(status.inodes) + " inodes, " + format_size(status.live_bytes) +
+                    " of data, " + number(status.orphans) + " unlinked but not freed yet"},
+      {"chunks", number(status.chunks) + " (" + number(status.chunks_open) + " open, " +
+                     number(status.chunks_degraded) + " below their replica count, " +
+                     number(status.chunks_unavailable) + " unavailable, " +
+                     number(status.chunks_damaged) + " with a bad replica)"},
+      {"policy of /", number(status.root_policy.replicas) + " replicas, at least " +
+                          number(status.root_policy.min_replicas) + " to write"},
+      {"clients", number(status.sessions)},
+      {"database", format_size(status.database_bytes)},
+  });
+  return Output{text, exit_code};
+}
+
+}  // namespace dfs::admin
