@@ -228,7 +228,7 @@ bool MasterLink::may_send(const Call& call) const {
   }
   const bool has_number = call.sequence != 0 && call.session == session_;
   return call.pins_needed <= pin_confirmed_ &&
-         (has_number || next_sequence_ - acknowledged() <= kKeptRepliesMax);
+         (has_number || next_sequence_ - acknowledged() <= kUnansweredMax);
 }
 
 void MasterLink::send(CallId id, Call& call) {
@@ -280,7 +280,8 @@ bool MasterLink::is_repeated(CallId id, Call& call, ErrorCode code) {
     hold(id, call);
     return true;
   }
-  if (code == ErrorCode::kBusy && call.busy_count < kBusyRetriesMax) {
+  // To a repeatable change it is the operation's own answer, kept under its number.
+  if (code == ErrorCode::kBusy && !call.is_repeatable && call.busy_count < kBusyRetriesMax) {
     ++call.busy_count;
     call.not_before = world_.scheduler.now() + kBusyDelay;
     hold(id, call);

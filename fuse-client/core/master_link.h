@@ -2,7 +2,7 @@
 // the session alive and tells which inodes are open.
 //
 // Calls go out in the order they were made, with two exceptions: changes wait while
-// kKeptRepliesMax of them are unanswered, and a change that can free an inode (unlink, rename)
+// kUnansweredMax of them are unanswered, and a change that can free an inode (unlink, rename)
 // waits until the master has answered for every pin made before it, since a message may be lost
 // alone and be sent again behind later ones. Pins are told within kPinDelay, unpins with less
 // hurry. At most kCallsQueuedMax calls wait here; more fail with kBusy.
@@ -28,6 +28,8 @@ namespace dfs::client {
 inline constexpr std::chrono::milliseconds kPinDelay{50};
 inline constexpr std::chrono::milliseconds kUnpinDelay{1000};
 inline constexpr std::size_t kPinsPerMessageMax = 32'768;
+// Half of what the master keeps for repeating: it learns of acknowledgements a little late.
+inline constexpr std::size_t kUnansweredMax = kKeptRepliesMax / 2;
 // How often a call refused with kBusy is made again, kBusyDelay apart, before that is the answer.
 inline constexpr std::uint32_t kBusyRetriesMax = 100;
 inline constexpr std::chrono::milliseconds kBusyDelay{100};

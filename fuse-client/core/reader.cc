@@ -210,7 +210,7 @@ void Reader::add_committed(Read& read, std::uint64_t begin, std::uint64_t end,
   std::uint64_t at = begin;
   auto extent = std::partition_point(extents.begin(), extents.end(),
                                      [begin](const Extent& each) { return each.end() <= begin; });
-  for (; extent != extents.end() && extent->file_offset < end; ++extent) {
+  for (; begin < end && extent != extents.end() && extent->file_offset < end; ++extent) {
     const Extent piece = clip(*extent, begin, end);
     if (piece.file_offset > at) {
       read.pieces.push_back(zeros(piece.file_offset - at));

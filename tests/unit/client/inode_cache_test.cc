@@ -1,0 +1,203 @@
+#include "fuse-client/core/inode_cache.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/sim/sim_scheduler.h"
+
+namespace dfs::client {
+namespace {
+
+constexpr std::uint64_t kWindow = kExtentWindowBytes;
+const InodeId kFile{7};
+
+Extent extent(std::uint64_t offset, std::uint32_t length, std::uint64_t chunk = 1) {
+  return {.file_offset = offset,
+          .length_bytes = length,
+          .chunk = ChunkId{chunk},
+          .block_offset = kChunkHeaderBytes,
+          .block_bytes = length,
+          .payload_offset = 0};
+}
+
+class InodeCacheTest : public testing::Test {
+ protected:
+  Attributes attributes(std::uint64_t version, std::uint64_t size = 100) {
+    Attributes made;
+    made.inode = kFile;
+    made.mode = kModeRegular | 0644;
+    made.size_bytes = size;
+    made.data_version = version;
+    return made;
+  }
+  GetExtentsReply extents(std::uint64_t version, std::uint64_t size, std::vector<Extent> list) {
+    GetExtentsReply reply;
+    reply.attributes = attributes(version, size);
+    reply.extents = std::move(list);
+    reply.covered_end = size;
+    return reply;
+  }
+  FileCommitResult commit(std::uint64_t before, std::uint64_t after, std::uint64_t size = 100) {
+    FileCommitResult result;
+    result.attributes = attributes(after, size);
+    result.data_version_before = before;
+    return result;
+  }
+  MonoTime now() { return scheduler_.now(); }
+
+  sim::SimEvents events_;
+  sim::SimScheduler scheduler_{events_};
+  std::vector<InodeId> changed_;
+  InodeCacheLimits limits_{.inodes_max = 4, .extents_max = 10, .locations_max = 2};
+  InodeCache cache_{scheduler_, limits_, [this](InodeId inode) { changed_.push_back(inode); }};
+};
+
+TEST_F(InodeCacheTest, attributes_are_fresh_from_when_they_were_asked_for) {
+  const MonoTime sent = now();
+  events_.run_for(std::chrono::milliseconds(900));
+  cache_.learn(attributes(1), sent);
+  EXPECT_TRUE(cache_.is_fresh(kFile));
+  events_.run_for(std::chrono::milliseconds(101));
+  EXPECT_FALSE(cache_.is_fresh(kFile));
+  EXPECT_NE(cache_.attributes(kFile), nullptr);
+}
+
+TEST_F(InodeCacheTest, an_overtaken_answer_is_ignored) {
+  const MonoTime earlier = now();
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.learn(attributes(5, 50), now());
+  cache_.learn(attributes(4, 40), now());
+  EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 50u);
+  Attributes old_mode = attributes(5, 50);
+  old_mode.mode = kModeRegular;
+  cache_.learn(old_mode, earlier);
+  EXPECT_EQ(cache_.attributes(kFile)->mode, kModeRegular | 0644);
+}
+
+TEST_F(InodeCacheTest, an_answer_asked_for_before_a_change_does_not_count_after_it) {
+  cache_.learn(attributes(5), now());
+  const MonoTime earlier = now();
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.expire(kFile);
+  cache_.learn(attributes(5), earlier);
+  EXPECT_FALSE(cache_.is_fresh(kFile));
+  cache_.learn(attributes(5), now());
+  EXPECT_TRUE(cache_.is_fresh(kFile));
+}
+
+TEST_F(InodeCacheTest, extents_go_with_the_data_version_they_belong_to) {
+  ASSERT_TRUE(cache_.learn_extents(extents(1, 100, {extent(0, 100)}), 0, now()));
+  ASSERT_TRUE(cache_.extents(kFile, 0, 100));
+  cache_.learn(attributes(1), now());
+  EXPECT_TRUE(cache_.extents(kFile, 0, 100));
+  cache_.learn(attributes(2), now());
+  EXPECT_FALSE(cache_.extents(kFile, 0, 100));
+}
+
+TEST_F(InodeCacheTest, windows_are_known_one_by_one) {
+  GetExtentsReply reply = extents(1, 3 * kWindow, {extent(kWindow + 5, 10)});
+  reply.covered_end = 2 * kWindow;
+  ASSERT_TRUE(cache_.learn_extents(reply, kWindow, now()));
+  EXPECT_EQ(cache_.known_until(kFile, 0, 3 * kWindow), 0u);
+  EXPECT_EQ(cache_.known_until(kFile, kWindow, 3 * kWindow), 2 * kWindow);
+  EXPECT_FALSE(cache_.extents(kFile, kWindow, 2 * kWindow + 1));
+  const auto found = cache_.extents(kFile, kWindow, kWindow + 8);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_EQ((*found)[0].length_bytes, 3u);
+}
+
+TEST_F(InodeCacheTest, unsound_extents_are_refused) {
+  const auto bad = extents(1, 100, {extent(0, 60), extent(50, 50)});
+  EXPECT_EQ(cache_.learn_extents(bad, 0, now()).code(), ErrorCode::kBadMessage);
+  EXPECT_FALSE(cache_.extents(kFile, 0, 100));
+}
+
+TEST_F(InodeCacheTest, an_own_commit_directly_after_what_is_known_keeps_extents_and_pages) {
+  cache_.hold(kFile);
+  cache_.learn(attributes(1, 0), now());
+  EXPECT_FALSE(cache_.pages_are_current(kFile));
+  cache_.learn_commit(commit(1, 9), {extent(0, 100)}, {});
+  const auto found = cache_.extents(kFile, 0, 100);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->size(), 1u);
+  EXPECT_TRUE(cache_.pages_are_current(kFile));
+  EXPECT_TRUE(changed_.empty());
+}
+
+TEST_F(InodeCacheTest, a_foreign_change_between_own_commits_drops_extents_and_pages) {
+  cache_.hold(kFile);
+  cache_.learn(attributes(1, 0), now());
+  cache_.pages_are_current(kFile);
+  cache_.learn_commit(commit(5, 9), {extent(0, 100)}, {});
+  EXPECT_FALSE(cache_.extents(kFile, 0, 100));
+  EXPECT_EQ(changed_, std::vector{kFile});
+  EXPECT_EQ(cache_.attributes(kFile)->data_version, 9u);
+}
+
+TEST_F(InodeCacheTest, an_own_truncation_cuts_the_extents) {
+  ASSERT_TRUE(cache_.learn_extents(extents(1, 100, {extent(0, 100)}), 0, now()));
+  cache_.learn_change(attributes(2, 30), 1, now());
+  const auto found = cache_.extents(kFile, 0, 100);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_EQ(found->front().length_bytes, 30u);
+}
+
+TEST_F(InodeCacheTest, pages_of_a_closed_file_are_current_until_its_contents_change) {
+  cache_.learn(attributes(1), now());
+  EXPECT_FALSE(cache_.pages_are_current(kFile));
+  EXPECT_TRUE(cache_.pages_are_current(kFile));
+  cache_.learn(attributes(2), now());
+  EXPECT_TRUE(changed_.empty());  // nobody has it open
+  EXPECT_FALSE(cache_.pages_are_current(kFile));
+}
+
+TEST_F(InodeCacheTest, after_a_restart_of_the_master_older_answers_are_believed) {
+  cache_.hold(kFile);
+  cache_.learn(attributes(9), now());
+  cache_.pages_are_current(kFile);
+  cache_.expire_all();
+  EXPECT_EQ(changed_, std::vector{kFile});
+  EXPECT_EQ(cache_.attributes(kFile), nullptr);
+  cache_.learn(attributes(3), now());
+  EXPECT_EQ(cache_.attributes(kFile)->data_version, 3u);
+}
+
+TEST_F(InodeCacheTest, inodes_that_are_not_held_are_evicted_the_longest_unused_first) {
+  cache_.hold(InodeId{1});
+  for (std::uint64_t i = 2; i <= 10; ++i) {
+    Attributes each = attributes(1);
+    each.inode = InodeId{i};
+    cache_.learn(each, now());
+  }
+  EXPECT_LE(cache_.inode_count(), limits_.inodes_max);
+  EXPECT_TRUE(cache_.is_held(InodeId{1}));
+  EXPECT_NE(cache_.attributes(InodeId{10}), nullptr);
+  EXPECT_EQ(cache_.attributes(InodeId{2}), nullptr);
+}
+
+TEST_F(InodeCacheTest, extents_are_bounded) {
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    GetExtentsReply reply = extents(1, 40, {});
+    reply.attributes.inode = InodeId{i};
+    for (std::uint64_t at = 0; at < 40; at += 10) {
+      reply.extents.push_back(extent(at, 10, at + 1));
+    }
+    ASSERT_TRUE(cache_.learn_extents(reply, 0, now()));
+    EXPECT_LE(cache_.extent_count(), limits_.extents_max);
+    EXPECT_TRUE(cache_.extents(InodeId{i}, 0, 40));
+  }
+}
+
+TEST_F(InodeCacheTest, dropping_extents_forgets_where_their_chunks_are) {
+  GetExtentsReply reply = extents(1, 100, {extent(0, 100, 4)});
+  reply.locations.push_back({ChunkId{4}, {NodeId{1}}, {"a:1"}});
+  ASSERT_TRUE(cache_.learn_extents(reply, 0, now()));
+  ASSERT_NE(cache_.location(ChunkId{4}), nullptr);
+  cache_.drop_extents(kFile);
+  EXPECT_EQ(cache_.location(ChunkId{4}), nullptr);
+  EXPECT_FALSE(cache_.extents(kFile, 0, 100));
+}
+
+}  // namespace
+}  // namespace dfs::client
