@@ -23,8 +23,8 @@ void Actor::start() { rest(); }
 
 void Actor::after(Duration delay, Task task) {
   host_.events().run_at(host_.events().now() + delay,
-                        [this, epoch = epoch_, run = std::move(task)] {
-                          if (epoch == epoch_) {
+                        [this, turn = turn_, run = std::move(task)] {
+                          if (turn == turn_) {
                             run();
                           }
                         });
@@ -70,6 +70,7 @@ void Actor::end_operation() {
 
 void Actor::client_died() {
   ++epoch_;
+  ++turn_;
   walker_.reset();
   files_.clear();
   lose(Loss::kClient);
@@ -102,6 +103,8 @@ void Actor::lose(Loss loss) {
 // is taken for sure. A loss in between starts it again.
 void Actor::recover() {
   state_ = State::kRecovering;
+  ++turn_;  // nothing planned before happens any more
+  recovery_loss_ = loss_count_;
   issued_at_ = host_.events().now();
   current_ = "recovery";
   host_.say("actor " + std::to_string(options_.index) + " recovers");
@@ -143,11 +146,11 @@ void Actor::recover_sync_directory() {
 }
 
 void Actor::recover_walk() {
-  in_client([this, losses = loss_count_](client::Client& client) {
+  in_client([this](client::Client& client) {
     walker_ = std::make_unique<Walker>(
         client, random_.fork(), options_.root,
-        answer<ObservedTree>([this, losses](Result<ObservedTree> observed) {
-          if (losses != loss_count_) {
+        answer<ObservedTree>([this](Result<ObservedTree> observed) {
+          if (recovery_loss_ != loss_count_) {
             recover();
           } else {
             recovered(std::move(observed));

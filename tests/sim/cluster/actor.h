@@ -162,7 +162,9 @@ class Actor {
   std::uint64_t operations_begun_ = 0;
   std::uint64_t operations_done_ = 0;
   std::uint64_t epoch_ = 0;       // of the client
-  std::uint64_t loss_count_ = 0;  // tells a recovery that it must begin again
+  std::uint64_t turn_ = 0;        // what is planned in an earlier one does not happen
+  std::uint64_t loss_count_ = 0;
+  std::uint64_t recovery_loss_ = 0;  // loss_count_ when the recovery began
   MonoTime issued_at_{};
   std::string current_;
   std::vector<OpenFile> files_;

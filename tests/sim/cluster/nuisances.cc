@@ -6,7 +6,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr std::uint64_t kEventsBetween = 2500;  // on average half of it
+constexpr std::uint64_t kEventsBetween = 600;  // on average half of it
 // How long a client may still avoid a server that is back.
 constexpr seconds kAftermath{10};
 
