@@ -105,11 +105,11 @@ Result<ErrorCode> FileCommitter::check_inode(InodeId inode) {
 }
 
 Result<ErrorCode> FileCommitter::check_extent(const Extent& extent) {
-  if (!validate(extent) || extent.block_offset < kChunkHeaderBytes) {
-    return ErrorCode::kInvalidArgument;
-  }
-  if (extent.end() > kFileBytesMax) {
+  if (extent.file_offset > kFileBytesMax - extent.length_bytes) {
     return ErrorCode::kFileTooBig;
+  }
+  if (!validate(extent)) {
+    return ErrorCode::kInvalidArgument;
   }
   auto known = chunks_.find(extent.chunk);
   if (known == chunks_.end()) {

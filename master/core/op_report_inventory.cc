@@ -7,6 +7,7 @@
 #include "master/core/operations.h"
 #include "master/core/replica_marks.h"
 #include "master/core/replica_settler.h"
+#include "proto/block.h"
 
 namespace dfs::master {
 namespace {
@@ -91,9 +92,10 @@ Status Comparison::present(const ReplicaRow& row, const ChunkRow& chunk, const R
 }
 
 Status Comparison::absent(const ReplicaRow& row, const ChunkRow& chunk) {
-  // An unsealed chunk is made by its first append; and what was opened since the report was
-  // asked for may not have been there when it was made.
-  const bool must_be_there = chunk.state == ChunkState::kSealed && chunk.length_bytes > 0 &&
+  // An unsealed chunk is made by its first append, one without a block is not kept; and what was
+  // opened since the report was asked for may not have been there when it was made.
+  const bool must_be_there = chunk.state == ChunkState::kSealed &&
+                             chunk.length_bytes > kChunkHeaderBytes &&
                              chunk.chunk < node_.inventory_bound;
   return must_be_there ? mark(row, ReplicaRowState::kMissing, "its server does not have it.")
                        : ok();

@@ -107,6 +107,7 @@ Status Reclaimer::free_one(OpContext& context, Slice& slice, const OrphanRow& or
   std::uint64_t freed_bytes = 0;
   for (const WindowRow& window : windows) {
     if (slice.rows_left == 0) {
+      slice.is_pass_over = false;
       return inode ? hide_rest(context, *inode, freed_bytes) : ok();
     }
     --slice.rows_left;

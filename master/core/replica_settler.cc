@@ -48,20 +48,34 @@ void ReplicaSettler::pump() {
 
 void ReplicaSettler::finished(const SealedReplica& replica, const Status& status) {
   running_.erase(Key{replica.chunk, replica.node});
-  if (status.code() == ErrorCode::kCorrupt || status.code() == ErrorCode::kNoSuchChunk) {
-    const auto state = status.code() == ErrorCode::kCorrupt ? ReplicaRowState::kDamaged
-                                                            : ReplicaRowState::kMissing;
-    const ReplicaRow row{replica.chunk, replica.node, state};
-    operations_.submit(
-        [row, why = status.error().detail](OpContext& context) -> Status {
-          DFS_CHECK_OK(mark_replica(context, row, "it could not be sealed: " + why));
-          return ok();
-        },
-        [](Status) {}, false);
-  } else if (!status) {
-    ask_for_inventory(replica.node);
+  switch (status.code()) {
+    case ErrorCode::kOk: break;
+    case ErrorCode::kCorrupt:          // shorter than the chunk
+    case ErrorCode::kInvalidArgument:  // no block of it ends where the chunk does
+    case ErrorCode::kIo:               // what its disk holds is not known
+      mark(replica, ReplicaRowState::kDamaged, status.error());
+      break;
+    case ErrorCode::kNoSuchChunk: mark(replica, ReplicaRowState::kMissing, status.error()); break;
+    case ErrorCode::kSealed:
+      world_.log.error("A replica knows a newer epoch than the master. chunk=" +
+                       std::to_string(replica.chunk.value) +
+                       " node=" + std::to_string(replica.node.value));
+      break;
+    default:
+      ask_for_inventory(replica.node);  // not reached or not able to just now
+      break;
   }
   pump();
+}
+
+void ReplicaSettler::mark(const SealedReplica& replica, ReplicaRowState state, const Error& why) {
+  const ReplicaRow row{replica.chunk, replica.node, state};
+  operations_.submit(
+      [row, text = "it could not be sealed: " + why.detail](OpContext& context) -> Status {
+        DFS_CHECK_OK(mark_replica(context, row, text));
+        return ok();
+      },
+      [](Status) {}, false);
 }
 
 void ReplicaSettler::ask_for_inventory(NodeId node) {

@@ -46,6 +46,7 @@ class ReplicaSettler {
 
   void pump();
   void finished(const SealedReplica& replica, const Status& status);
+  void mark(const SealedReplica& replica, ReplicaRowState state, const Error& why);
   void ask_for_inventory(NodeId node);
 
   World world_;
