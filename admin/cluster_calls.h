@@ -44,9 +44,9 @@ class ClusterCalls {
     options.timeout = kCallTimeout;
     const CallId id = rpc.call(request, options, [answer](Result<RpcReply<Reply>> reply) {
       if (reply) {
-        *answer = Result<Reply>(std::move(reply->body));
+        answer->emplace(std::move(reply->body));
       } else {
-        *answer = Result<Reply>(std::move(reply).error());
+        answer->emplace(std::move(reply).error());
       }
     });
     if (!run_until_([&] { return answer->has_value(); }, 2 * kCallTimeout)) {
