@@ -1,0 +1,215 @@
+// Sessions, pins, and when an unlinked file is freed.
+#include "proto/limits.h"
+#include "tests/unit/master/master_rig.h"
+
+namespace dfs::master {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class Sessions : public MasterRig {
+ protected:
+  void SetUp() override {
+    options.sessions.session_timeout = seconds(20);
+    MasterRig::SetUp();
+  }
+  bool exists(InodeId inode) { return store().inode(inode)->has_value(); }
+  // Time passes while all of `clients` stay alive.
+  void live(Duration duration, const std::vector<TestClient*>& clients) {
+    const MonoTime end = events.now() + duration;
+    while (events.now() < end) {
+      for (TestClient* each : clients) {
+        EXPECT_TRUE(each->keep_alive({}, {}));
+      }
+      run_for(std::min<Duration>(seconds(5), end - events.now()));
+    }
+  }
+};
+
+using Orphans = Sessions;
+
+TEST_F(Sessions, opening_again_with_the_same_nonce_is_the_same_session) {
+  const OpenSessionRequest request{.client_name = "host:/mnt", .nonce = 77};
+  const auto first = client->ask(request);
+  const auto second = client->ask(request);
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(first->session, second->session);
+  EXPECT_EQ(first->cluster_id, kTestCluster);
+  EXPECT_EQ(first->session_timeout_ms, 20'000u);
+  restart_after_kill();
+  const auto third = client->ask(request);
+  ASSERT_TRUE(third);
+  EXPECT_EQ(third->session, first->session);
+  EXPECT_NE(third->incarnation, first->incarnation);
+}
+
+TEST_F(Sessions, survive_a_restart_and_a_power_loss) {
+  restart_after_kill();
+  EXPECT_TRUE(client->keep_alive({}, {}));
+  restart_after_power_loss();
+  EXPECT_TRUE(client->keep_alive({}, {}));
+}
+
+TEST_F(Sessions, end_after_silence) {
+  live(seconds(60), {client.get()});
+  EXPECT_TRUE(client->keep_alive({}, {}));
+  run_for(seconds(30));
+  EXPECT_EQ(client->keep_alive({}, {}).code(), ErrorCode::kSessionExpired);
+  EXPECT_TRUE(store().sessions()->empty());
+  EXPECT_TRUE(process->log.contains("session is over"));
+}
+
+TEST_F(Sessions, do_not_end_because_the_master_stood_still) {
+  process->scheduler.pause();
+  run_for(seconds(100));
+  process->scheduler.resume();
+  EXPECT_TRUE(client->keep_alive({}, {}));
+}
+
+TEST_F(Sessions, closing_drops_the_session_and_its_kept_answers) {
+  client->make_file("a");
+  const SessionId session = client->session;
+  EXPECT_TRUE(client->ask(CloseSessionRequest{}));
+  EXPECT_FALSE(*store().kept_reply(session, client->sequence));
+  EXPECT_EQ(client->ask(CloseSessionRequest{}).code(), ErrorCode::kSessionExpired);
+}
+
+TEST_F(Sessions, names_of_clients_are_bounded) {
+  EXPECT_EQ(
+      client->ask(OpenSessionRequest{.client_name = std::string(5000, 'x'), .nonce = 5}).code(),
+      ErrorCode::kInvalidArgument);
+}
+
+TEST_F(Sessions, are_bounded) {
+  while (process->master->sessions().count() < kSessionsMax) {
+    const auto opened = client->ask(
+        OpenSessionRequest{.client_name = "", .nonce = process->master->sessions().count() + 10});
+    ASSERT_TRUE(opened);
+  }
+  EXPECT_EQ(client->ask(OpenSessionRequest{.client_name = "", .nonce = 1'000'000}).code(),
+            ErrorCode::kBusy);
+}
+
+TEST_F(Orphans, an_unpinned_file_of_the_only_client_goes_at_once) {
+  const InodeId file = client->make_file("a");
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  run_for(seconds(1));
+  EXPECT_FALSE(exists(file));
+  EXPECT_EQ(*store().counter(Counter::kInodes), 1u);
+}
+
+TEST_F(Orphans, a_pinned_file_stays_until_it_is_closed) {
+  const InodeId file = client->make_file("a", kRootInode, true);
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  live(seconds(60), {client.get()});
+  EXPECT_EQ(client->attributes(file).link_count, 0u);
+  ASSERT_TRUE(client->keep_alive({}, {file}));
+  run_for(seconds(1));
+  EXPECT_FALSE(exists(file));
+}
+
+TEST_F(Orphans, another_client_has_time_to_say_that_it_has_the_file_open) {
+  TestClient other(*this, "other");
+  other.open(2);
+  const InodeId file = client->make_file("a");
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  run_for(kAttributeCacheTime + seconds(1));
+  ASSERT_TRUE(exists(file));
+  ASSERT_TRUE(other.keep_alive({file}, {}));
+  live(seconds(30), {client.get(), &other});
+  EXPECT_TRUE(exists(file));
+  ASSERT_TRUE(other.keep_alive({}, {file}));
+  run_for(seconds(1));
+  EXPECT_FALSE(exists(file));
+}
+
+TEST_F(Orphans, without_a_pin_the_file_goes_after_the_cache_time) {
+  TestClient other(*this, "other");
+  other.open(2);
+  const InodeId file = client->make_file("a");
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  live(kOrphanRest + seconds(2), {client.get(), &other});
+  EXPECT_FALSE(exists(file));
+}
+
+TEST_F(Orphans, pins_die_with_their_session) {
+  TestClient other(*this, "other");
+  other.open(2);
+  const InodeId file = client->make_file("a");
+  ASSERT_TRUE(other.keep_alive({file}, {}));
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  live(seconds(10), {client.get()});
+  EXPECT_TRUE(exists(file));
+  live(seconds(20), {client.get()});
+  EXPECT_FALSE(exists(file));
+}
+
+TEST_F(Orphans, a_pinned_file_survives_a_restart_until_the_client_says_what_it_holds) {
+  const InodeId file = client->make_file("a", kRootInode, true);
+  const InodeId other = client->make_file("b");
+  ASSERT_TRUE(client->keep_alive({other}, {}));
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  EXPECT_EQ(client->unlink("b"), ErrorCode::kOk);
+  restart_after_kill();
+  run_for(seconds(10));
+  EXPECT_TRUE(exists(file));
+  ASSERT_TRUE(client->keep_alive({file}, {}, true));
+  run_for(seconds(3));
+  EXPECT_TRUE(exists(file));
+  EXPECT_FALSE(exists(other));
+}
+
+TEST_F(Orphans, after_a_restart_nothing_is_freed_while_a_client_may_come_back) {
+  TestClient other(*this, "other");
+  other.open(2);
+  const InodeId file = client->make_file("a");
+  ASSERT_TRUE(other.keep_alive({file}, {}));
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  restart_after_kill();
+  ASSERT_TRUE(client->keep_alive({}, {}, true));
+  live(seconds(15), {client.get()});
+  EXPECT_TRUE(exists(file));
+  live(seconds(15), {client.get()});  // the other one is over now
+  EXPECT_FALSE(exists(file));
+}
+
+TEST_F(Orphans, a_full_list_that_crossed_a_creation_does_not_unpin_it) {
+  const InodeId file = client->make_file("a", kRootInode, true);
+  ASSERT_TRUE(client->keep_alive({}, {}, true));
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  run_for(seconds(2));
+  EXPECT_TRUE(exists(file));
+  live(seconds(15), {client.get()});
+  ASSERT_TRUE(client->keep_alive({}, {}, true));
+  run_for(seconds(2));
+  EXPECT_FALSE(exists(file));
+}
+
+TEST_F(Orphans, a_late_duplicate_of_a_keep_alive_changes_nothing) {
+  const InodeId file = client->make_file("a");
+  ASSERT_TRUE(client->keep_alive({}, {}, true));
+  const std::uint64_t old_sequence = client->keep_alive_sequence;
+  ASSERT_TRUE(client->keep_alive({file}, {}));
+  ASSERT_TRUE(client->ask(
+      KeepAliveRequest{.full = true, .pinned = {}, .unpinned = {file}, .sequence = old_sequence}));
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  run_for(seconds(2));
+  EXPECT_TRUE(exists(file));
+}
+
+TEST_F(Orphans, a_replaced_file_and_a_removed_directory_are_freed_too) {
+  const InodeId replaced = client->make_file("b");
+  client->make_file("a");
+  const InodeId directory = client->make_directory("d");
+  ASSERT_TRUE(client->change(RenameRequest{
+      .parent = kRootInode, .name = "a", .new_parent = kRootInode, .new_name = "b", .mode = 0}));
+  ASSERT_TRUE(client->change(RemoveDirectoryRequest{.parent = kRootInode, .name = "d"}));
+  run_for(seconds(2));
+  EXPECT_FALSE(exists(replaced));
+  EXPECT_FALSE(exists(directory));
+  EXPECT_EQ(*store().counter(Counter::kInodes), 2u);
+}
+
+}  // namespace
+}  // namespace dfs::master
