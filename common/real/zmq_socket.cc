@@ -88,11 +88,15 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(const Place& place, zmq::sock
 ZmqSocket::ZmqSocket(const Place& place, zmq::socket_t socket, Handler handler)
     : loop_(place.loop),
       log_(place.log),
+      open_count_(place.open_count),
       frame_bytes_max_(place.options.frame_bytes_max),
       socket_(std::move(socket)),
-      handler_(std::move(handler)) {}
+      handler_(std::move(handler)) {
+  ++open_count_;
+}
 
 ZmqSocket::~ZmqSocket() {
+  --open_count_;
   loop_.forget(*this);
   if (watched_fd_ >= 0) {
     loop_.unwatch_fd(watched_fd_);

@@ -37,6 +37,7 @@ class ZmqSocket final : public EventLoop::Source {
     Log& log;
     zmq::context_t& context;
     const ZmqOptions& options;
+    std::size_t& open_count;  // sockets of the context, which cannot end before they do
   };
 
   // Fails with kUnavailable when the process is out of descriptors or sockets.
@@ -65,6 +66,7 @@ class ZmqSocket final : public EventLoop::Source {
 
   EventLoop& loop_;
   Log& log_;
+  std::size_t& open_count_;
   const std::size_t frame_bytes_max_;
   zmq::socket_t socket_;
   Handler handler_;
