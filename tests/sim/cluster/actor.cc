@@ -22,12 +22,11 @@ Actor::Actor(ActorHost& host, SimRandom random, Options options)
 void Actor::start() { rest(); }
 
 void Actor::after(Duration delay, Task task) {
-  host_.events().run_at(host_.events().now() + delay,
-                        [this, turn = turn_, run = std::move(task)] {
-                          if (turn == turn_) {
-                            run();
-                          }
-                        });
+  host_.events().run_at(host_.events().now() + delay, [this, turn = turn_, run = std::move(task)] {
+    if (turn == turn_) {
+      run();
+    }
+  });
 }
 
 void Actor::in_client(std::function<void(client::Client&)> task) {
@@ -147,15 +146,14 @@ void Actor::recover_sync_directory() {
 
 void Actor::recover_walk() {
   in_client([this](client::Client& client) {
-    walker_ = std::make_unique<Walker>(
-        client, random_.fork(), options_.root,
-        answer<ObservedTree>([this](Result<ObservedTree> observed) {
-          if (recovery_loss_ != loss_count_) {
-            recover();
-          } else {
-            recovered(std::move(observed));
-          }
-        }));
+    walker_ = std::make_unique<Walker>(client, random_.fork(), options_.root,
+                                       answer<ObservedTree>([this](Result<ObservedTree> observed) {
+                                         if (recovery_loss_ != loss_count_) {
+                                           recover();
+                                         } else {
+                                           recovered(std::move(observed));
+                                         }
+                                       }));
     walker_->start();
   });
 }

@@ -102,7 +102,6 @@ class Actor {
 
   // --- actor_ops.cc: what an operation does with its answer ---
   void begin(std::string what);
-  void touch(NodeKey key);
   void begin_change(TreeChange change, const std::string& what);
   void end_change(ErrorCode code, const Attributes* attributes = nullptr);
   void touched(NodeKey key);
@@ -161,16 +160,17 @@ class Actor {
   State state_ = State::kNoClient;
   std::uint64_t operations_begun_ = 0;
   std::uint64_t operations_done_ = 0;
-  std::uint64_t epoch_ = 0;       // of the client
-  std::uint64_t turn_ = 0;        // what is planned in an earlier one does not happen
+  std::uint64_t epoch_ = 0;  // of the client
+  std::uint64_t turn_ = 0;   // what is planned in an earlier one does not happen
   std::uint64_t loss_count_ = 0;
   std::uint64_t recovery_loss_ = 0;  // loss_count_ when the recovery began
   MonoTime issued_at_{};
   std::string current_;
   std::vector<OpenFile> files_;
+  Positions known_;                       // when the operation under way was asked for
   std::map<NodeKey, Positions> touched_;  // what a sync of the node makes durable
-  Positions last_touch_;
-  NodeKey changing_;                                      // by the change under way
+  Positions last_touch_;                  // the same for any node
+  NodeKey changing_;                      // by the change under way
   std::optional<std::pair<NodeKey, std::uint64_t>> cut_;  // the truncation under way
   std::map<std::string, std::uint64_t> listed_;           // by op_list so far
   std::unique_ptr<Walker> walker_;

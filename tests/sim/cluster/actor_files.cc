@@ -86,14 +86,13 @@ void Actor::op_write() {
 void Actor::write(const OpenFile& file, std::uint64_t offset, std::string data) {
   begin("write inode " + std::to_string(file.key.value) + " at " + std::to_string(offset) +
         " bytes " + std::to_string(data.size()));
-  touch(file.key);
   model_.contents(file.key).begin_write(offset, data);
   in_client([this, file, offset, data](client::Client& client) {
     client.write(file.handle, offset, Buffer::copy_of(data),
                  answer<Unit>([this, file, offset, data](Result<Unit> result) {
                    if (is_checkable(result.code())) {
                      model_.contents(file.key).finish_write(offset, data);
-                     model_.note_write(file.key, last_touch_);
+                     model_.note_write(file.key, known_);
                      touched(file.key);
                    }
                    end_operation();
@@ -109,7 +108,6 @@ void Actor::op_append() {
   const std::uint64_t offset = model_.contents(file->key).now().size();
   std::string data = random_data(random_size());
   begin("append key " + std::to_string(file->key.value) + " bytes " + std::to_string(data.size()));
-  touch(file->key);
   model_.contents(file->key).begin_write(offset, data);
   in_client([this, file = *file, offset, data](client::Client& client) {
     client.append(
@@ -120,7 +118,7 @@ void Actor::op_append() {
               fail("appended at " + std::to_string(*at) + " instead of " + std::to_string(offset));
             }
             model_.contents(file.key).finish_write(offset, data);
-            model_.note_write(file.key, last_touch_);
+            model_.note_write(file.key, known_);
             touched(file.key);
           }
           end_operation();

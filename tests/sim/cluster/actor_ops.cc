@@ -53,23 +53,16 @@ void Actor::begin(std::string what) {
   state_ = State::kWaiting;
   ++operations_begun_;
   issued_at_ = host_.events().now();
+  known_ = host_.positions();
   current_ = std::move(what);
   host_.events().trace(current_);
   host_.say("actor " + std::to_string(options_.index) + " " + current_);
 }
 
-void Actor::touch(NodeKey key) {
-  last_touch_ = host_.positions();
-  if (key.is_set()) {
-    touched_[key] = last_touch_;
-  }
-}
-
 void Actor::begin_change(TreeChange change, const std::string& what) {
   begin(what);
-  touch(change.node);
   changing_ = change.node;
-  model_.begin(std::move(change), last_touch_);
+  model_.begin(std::move(change), known_);
 }
 
 void Actor::end_change(ErrorCode code, const Attributes* attributes) {
@@ -94,11 +87,12 @@ void Actor::end_change(ErrorCode code, const Attributes* attributes) {
   end_operation();
 }
 
-// The touch took effect: a sync from now on covers it too.
+// A sync from now on covers it, and all that was there when it was asked for.
 void Actor::touched(NodeKey key) {
+  last_touch_ = known_;
   last_touch_[options_.index] = model_.position();
   if (key.is_set()) {
-    touched_[key][options_.index] = model_.position();
+    touched_[key] = last_touch_;
   }
 }
 

@@ -101,17 +101,22 @@ std::vector<Tree> Model::with_pending(const Tree& tree) const {
   if (!pending_) {
     return {tree};
   }
+  std::vector<Tree> made;
   const ErrorCode verdict = tree.verdict(pending_->change);
-  if (pending_answer_ && *pending_answer_ != verdict) {
-    return {};
+  const bool may_fit = !pending_answer_ || *pending_answer_ == verdict;
+  if (may_fit) {
+    made.push_back(tree);
+    if (verdict == ErrorCode::kOk) {
+      made.back().apply(pending_->change);
+    }
   }
-  if (verdict != ErrorCode::kOk) {
-    return {tree};
+  // It can have been answered before the loss, and been lost itself; without an answer it may not
+  // have been made at all.
+  if (!pending_answer_ ||
+      (loss_ == Loss::kMaster && *pending_answer_ == now_.verdict(pending_->change))) {
+    made.push_back(tree);
   }
-  Tree changed = tree;
-  changed.apply(pending_->change);
-  // Without an answer nobody knows whether it came to be.
-  return pending_answer_ ? std::vector<Tree>{changed} : std::vector<Tree>{changed, tree};
+  return made;
 }
 
 Result<Cut> Model::reconcile(const ObservedTree& observed) {
@@ -120,12 +125,12 @@ Result<Cut> Model::reconcile(const ObservedTree& observed) {
   std::optional<Tree> match;
   Binding match_binding;
   Cut cut;
-  std::string why = "the answer to the pending change fits no state";
+  std::string why;  // not, for each state
   for (;; ++at) {
     for (const Tree& candidate : with_pending(tree)) {
       Binding binding = inodes_;
       if (auto mismatch = tree_mismatch(candidate, observed, binding)) {
-        why = *mismatch;
+        why += "\n  state " + std::to_string(at) + ": " + *mismatch;
         continue;
       }
       if (!match) {
@@ -142,8 +147,7 @@ Result<Cut> Model::reconcile(const ObservedTree& observed) {
     tree.apply(log_[at].change);
   }
   if (!match) {
-    return make_error(ErrorCode::kInternal, "of " + std::to_string(log_.size() + 1) +
-                                                " states, the last differs: " + why);
+    return make_error(ErrorCode::kInternal, "it is none of the states that may be left:" + why);
   }
   if (auto mismatch = contents_mismatch(*match, observed, match_binding)) {
     return make_error(ErrorCode::kInternal, *mismatch);
