@@ -57,7 +57,19 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create() {
 EventLoop::EventLoop(OwnedFd epoll, OwnedFd wakeup)
     : epoll_(std::move(epoll)), wakeup_(std::move(wakeup)) {}
 
-EventLoop::~EventLoop() = default;
+// What a dropped task held may cancel timers or forget sources as it goes, so the tasks go while
+// everything else is still there, and out of the containers they would reach into.
+EventLoop::~EventLoop() {
+  std::vector<Task> completions;
+  {
+    const std::lock_guard lock(completions_mutex_);
+    completions.swap(completions_);
+  }
+  completions.clear();
+  std::exchange(posted_, {}).clear();
+  timer_times_.clear();
+  std::exchange(timers_, {}).clear();
+}
 
 MonoTime EventLoop::now() const {
   const timespec time = read_clock(CLOCK_BOOTTIME);

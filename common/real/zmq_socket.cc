@@ -75,7 +75,7 @@ Buffer buffer_of(zmq::message_t frame) {
 Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(const Place& place, zmq::socket_type type,
                                                    Handler handler) {
   try {
-    zmq::socket_t socket(place.context, type);
+    zmq::socket_t socket(*place.context, type);
     set_options(socket, place.options);
     std::unique_ptr<ZmqSocket> opened(new ZmqSocket(place, std::move(socket), std::move(handler)));
     DFS_CHECK_OK(opened->watch());
@@ -88,15 +88,12 @@ Result<std::unique_ptr<ZmqSocket>> ZmqSocket::open(const Place& place, zmq::sock
 ZmqSocket::ZmqSocket(const Place& place, zmq::socket_t socket, Handler handler)
     : loop_(place.loop),
       log_(place.log),
-      open_count_(place.open_count),
       frame_bytes_max_(place.options.frame_bytes_max),
+      context_(place.context),
       socket_(std::move(socket)),
-      handler_(std::move(handler)) {
-  ++open_count_;
-}
+      handler_(std::move(handler)) {}
 
 ZmqSocket::~ZmqSocket() {
-  --open_count_;
   loop_.forget(*this);
   if (watched_fd_ >= 0) {
     loop_.unwatch_fd(watched_fd_);

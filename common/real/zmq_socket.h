@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <zmq.hpp>
@@ -35,9 +36,8 @@ class ZmqSocket final : public EventLoop::Source {
   struct Place {
     EventLoop& loop;
     Log& log;
-    zmq::context_t& context;
+    std::shared_ptr<zmq::context_t> context;
     const ZmqOptions& options;
-    std::size_t& open_count;  // sockets of the context, which cannot end before they do
   };
 
   // Fails with kUnavailable when the process is out of descriptors or sockets.
@@ -66,8 +66,9 @@ class ZmqSocket final : public EventLoop::Source {
 
   EventLoop& loop_;
   Log& log_;
-  std::size_t& open_count_;
   const std::size_t frame_bytes_max_;
+  // Ends with the last that uses it: ending it waits for its sockets.
+  const std::shared_ptr<zmq::context_t> context_;
   zmq::socket_t socket_;
   Handler handler_;
   int watched_fd_ = -1;

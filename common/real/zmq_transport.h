@@ -33,7 +33,7 @@ class ZmqTransport final : public Transport {
  public:
   // The loop and the log must outlive the transport. Make it after any fork(): it has threads.
   ZmqTransport(EventLoop& loop, Log& log, ZmqOptions options = {});
-  // Precondition: its listeners and connections are gone. What they had queued is dropped.
+  // Its threads end with the last listener or connection. What those had queued is dropped.
   ~ZmqTransport() override;
 
   // As the port says. To listen, the host must be an IP address of this machine, or "*" for all of

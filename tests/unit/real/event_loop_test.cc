@@ -215,6 +215,28 @@ TEST_F(EventLoopTest, watching_a_bad_descriptor_is_an_error) {
   EXPECT_FALSE(loop_->watch_fd(1'000'000, EPOLLIN, [](std::uint32_t) {}));
 }
 
+TEST_F(EventLoopTest, dropped_tasks_may_stop_timers_and_unwatch_as_they_go) {
+  struct Owner {
+    explicit Owner(EventLoop& l) : loop(l), timer(l), fd(signalled_event()) {
+      timer.start(1h, [] {});
+      EXPECT_TRUE(loop.watch_fd(fd.get(), EPOLLIN, [](std::uint32_t) {}));
+      loop.wake(source);
+    }
+    ~Owner() {
+      loop.forget(source);
+      loop.unwatch_fd(fd.get());
+    }
+    EventLoop& loop;
+    Timer timer;
+    OwnedFd fd;
+    CountedSource source;
+  };
+  loop_->post([owner = std::make_shared<Owner>(*loop_)] {});
+  loop_->run_after(1h, [owner = std::make_shared<Owner>(*loop_)] {});
+  loop_->post_from_thread([owner = std::make_shared<Owner>(*loop_)] {});
+  loop_.reset();
+}
+
 TEST_F(EventLoopTest, timer_class_restarts_and_stops) {
   int ran = 0;
   bool ended = false;

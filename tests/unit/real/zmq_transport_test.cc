@@ -142,6 +142,14 @@ TEST_F(ZmqTransportTest, received_bytes_outlive_the_transport) {
   EXPECT_EQ(received_[0].bulk.text(), pattern(1 << 20).text());
 }
 
+TEST_F(ZmqTransportTest, connection_in_a_dropped_task_may_outlive_the_transport) {
+  auto transport = std::make_unique<ZmqTransport>(*loop_, log_);
+  std::shared_ptr<Connection> connection = collect(*transport, "127.0.0.1:1");
+  loop_->post([held = std::move(connection)] {});
+  transport.reset();
+  loop_.reset();
+}
+
 TEST_F(ZmqTransportTest, large_frame_shares_the_owner_and_lets_it_go_once_sent) {
   auto owner = std::make_shared<std::vector<std::byte>>(1 << 20);
   const std::weak_ptr<std::vector<std::byte>> watcher = owner;
