@@ -223,7 +223,7 @@ class Process {
 
   void give_up(const std::string& why) {
     exit_code_ = fail(why);
-    is_started_ ? stop() : loop_->stop();
+    stop();
   }
 
   void stop() {
@@ -233,7 +233,8 @@ class Process {
     is_stopping_ = true;
     daemon_->notify_stopping();
     if (!is_started_) {
-      loop_->stop();
+      // A task, since the loop may not run yet.
+      loop_->post([this] { loop_->stop(); });
       return;
     }
     server_->stop([this] {
