@@ -216,7 +216,7 @@ OperationId Client::Impl::append(HandleId handle, Buffer data, Done<std::uint64_
   const OperationId id = begin();
   auto finished = tracked(id, std::move(done));
   if (inodes_.is_data_fresh(inode)) {
-    append_at_end(id, handle, std::move(data), finished);
+    append_at(merged(*inodes_.attributes(inode)).size_bytes, id, handle, std::move(data), finished);
     return id;
   }
   fetch_attributes(id, inode,
@@ -226,19 +226,18 @@ OperationId Client::Impl::append(HandleId handle, Buffer data, Done<std::uint64_
                      } else if (!handles_.contains(handle)) {
                        finished(make_error(ErrorCode::kInterrupted, "closed meanwhile"));
                      } else {
-                       append_at_end(id, handle, data, finished);
+                       // Not what is known: an answer across a restart of the master is not kept.
+                       append_at(fresh->size_bytes, id, handle, data, finished);
                      }
                    });
   return id;
 }
 
-void Client::Impl::append_at_end(OperationId id, HandleId handle, Buffer data,
-                                 Done<std::uint64_t> done) {
+void Client::Impl::append_at(std::uint64_t offset, OperationId id, HandleId handle, Buffer data,
+                             Done<std::uint64_t> done) {
   const Handle& file = handles_.at(handle);
   const InodeId inode = file.inode;
   OpenInode& open = open_inodes_.at(inode);
-  const Attributes* known = inodes_.attributes(inode);
-  std::uint64_t offset = known != nullptr ? merged(*known).size_bytes : 0;
   if (open.appends_pending > 0) {
     offset = std::max(offset, open.append_end);
   }

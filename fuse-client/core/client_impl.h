@@ -141,7 +141,9 @@ class Client::Impl {
                    Done<OpenedFile> done);
   OpenedFile add_handle(const Attributes& attributes);
   void refresh_for_open(OperationId id, InodeId inode, OpenFlags flags, Done<Attributes> done);
-  void append_at_end(OperationId id, HandleId handle, Buffer data, Done<std::uint64_t> done);
+  // At `offset`, the end of the file as known, or behind appends that are under way.
+  void append_at(std::uint64_t offset, OperationId id, HandleId handle, Buffer data,
+                 Done<std::uint64_t> done);
   void write_step(OperationId id, const Handle& handle, std::uint64_t offset, Buffer data,
                   Done<Unit> done);
   // kIo once for each handle when writes of its inode were lost since it last said so.
