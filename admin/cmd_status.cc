@@ -85,7 +85,7 @@ Result<Output> status(ClusterCalls& calls, bool as_json) {
   }
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
   std::string text = verdict.line + "\n\n";
-  text += format_table({
+  text += format_facts({
       {"cluster",
        status.cluster_id + ", master " + status.version + " up " + number(status.uptime_s) + " s"},
       {"servers", number(status.nodes_up) + " up, " + number(status.nodes_down) + " down"},

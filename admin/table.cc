@@ -47,6 +47,18 @@ bool is_numeric(const std::vector<std::vector<std::string>>& rows, std::size_t c
 
 }  // namespace
 
+std::string format_facts(const std::vector<std::vector<std::string>>& rows) {
+  std::size_t widest = 0;
+  for (const auto& row : rows) {
+    widest = std::max(widest, width(row[0]));
+  }
+  std::string out;
+  for (const auto& row : rows) {
+    out += row[0] + std::string(widest - width(row[0]) + 2, ' ') + row[1] + "\n";
+  }
+  return out;
+}
+
 std::string format_table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;
   for (const auto& row : rows) {

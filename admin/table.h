@@ -11,6 +11,9 @@ namespace dfs::admin {
 // heading begins with a digit.
 std::string format_table(const std::vector<std::vector<std::string>>& rows);
 
+// Rows of a name and what is said of it, the second column lined up.
+std::string format_facts(const std::vector<std::vector<std::string>>& rows);
+
 // "0 B", "1.5 KiB", "12 GiB": at most four digits.
 std::string format_size(std::uint64_t bytes);
 

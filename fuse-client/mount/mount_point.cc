@@ -7,7 +7,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <sstream>
 
 #include "common/real/owned_fd.h"
 
@@ -78,7 +78,7 @@ Status expect_empty(const std::string& directory) {
   return ok();
 }
 
-// The fifth field of a mountinfo line, with its octal escapes undone.
+// A field of a mountinfo line, with its octal escapes undone.
 std::string unescape(const std::string& field) {
   std::string out;
   for (std::size_t i = 0; i < field.size(); ++i) {
@@ -90,6 +90,36 @@ std::string unescape(const std::string& field) {
     }
   }
   return out;
+}
+
+struct MountEntry {
+  std::string device;  // "major:minor"
+  std::string type;
+};
+
+// What is mounted on top at `directory`. Read from the table: asking the mount itself could wait.
+MountEntry find_mount(const std::string& directory) {
+  std::ifstream table("/proc/self/mountinfo");
+  std::string line;
+  MountEntry found;
+  while (std::getline(table, line)) {
+    // 36 35 98:0 /root /mount/point options - type source super-options
+    std::istringstream words(line);
+    std::string id;
+    std::string parent;
+    std::string root;
+    std::string point;
+    std::string word;
+    MountEntry entry;
+    words >> id >> parent >> entry.device >> root >> point;
+    while (words >> word && word != "-") {
+    }
+    words >> entry.type;
+    if (unescape(point) == directory) {
+      found = entry;  // the last one is on top
+    }
+  }
+  return found;
 }
 
 Status connect_once(const addrinfo& address, Duration wait) {
@@ -117,26 +147,7 @@ Status connect_once(const addrinfo& address, Duration wait) {
 
 }  // namespace
 
-std::string mounted_type(const std::string& directory) {
-  std::ifstream table("/proc/self/mountinfo");
-  std::string line;
-  std::string type;
-  while (std::getline(table, line)) {
-    // 36 35 98:0 /root /mount/point options - type source super-options
-    std::size_t begin = 0;
-    for (int field = 0; field < 4; ++field) {
-      begin = line.find(' ', begin) + 1;
-    }
-    const std::size_t separator = line.find(" - ", begin);
-    if (separator == std::string::npos ||
-        unescape(line.substr(begin, line.find(' ', begin) - begin)) != directory) {
-      continue;
-    }
-    const std::size_t type_begin = separator + 3;
-    type = line.substr(type_begin, line.find(' ', type_begin) - type_begin);  // the last is on top
-  }
-  return type;
-}
+std::string mounted_type(const std::string& directory) { return find_mount(directory).type; }
 
 Result<std::string> prepare_mount_point(const MountRequest& request) {
   std::string given = request.directory;
@@ -179,12 +190,7 @@ Status remount(const MountRequest& request) {
 }
 
 void raise_read_ahead(const std::string& directory, unsigned kibibytes) {
-  struct stat st {};
-  if (stat(directory.c_str(), &st) != 0) {
-    return;
-  }
-  std::ofstream setting("/sys/class/bdi/" + std::to_string(major(st.st_dev)) + ":" +
-                        std::to_string(minor(st.st_dev)) + "/read_ahead_kb");
+  std::ofstream setting("/sys/class/bdi/" + find_mount(directory).device + "/read_ahead_kb");
   setting << kibibytes;
 }
 
