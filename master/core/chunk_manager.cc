@@ -22,6 +22,8 @@ namespace dfs::master {
 namespace {
 
 constexpr std::size_t kRowsPerScan = 256;
+// Cutting and deleting many replicas takes a live server its time; a dead one is noticed sooner.
+constexpr int kDiskCallTimeouts = 10;
 constexpr Duration kLivenessCheckInterval = std::chrono::seconds(1);
 
 }  // namespace
@@ -36,12 +38,13 @@ ChunkManager::ChunkManager(World world, Store& store, InternalOperations& operat
       clients_(std::make_unique<NodeClients>(world, *nodes_)),
       open_chunks_(std::make_unique<OpenChunks>()),
       settler_(std::make_unique<ReplicaSettler>(world, operations, *nodes_, *clients_,
-                                                options.call_timeout)),
+                                                kDiskCallTimeouts * options.call_timeout)),
       sealer_(std::make_unique<ChunkSealer>(
           ChunkSealer::Parts{world, operations, *nodes_, *clients_, *open_chunks_, *settler_},
           options.call_timeout)),
       metadata_check_(std::make_unique<MetadataCheck>()),
-      deleter_(std::make_unique<ReplicaDeleter>(operations, *clients_, options.call_timeout)),
+      deleter_(std::make_unique<ReplicaDeleter>(operations, *clients_,
+                                                kDiskCallTimeouts * options.call_timeout)),
       reclaimer_(std::make_unique<Reclaimer>(world.scheduler, operations, *deleter_,
                                              options.reclaim_interval)),
       liveness_timer_(world.scheduler) {}
@@ -123,6 +126,7 @@ void ChunkManager::check_liveness() {
 
 void ChunkManager::heard_from(KnownNode& node) {
   node.heard = world_.scheduler.now();
+  node.is_suspect = false;
   const bool was_up = node.is_up();
   node.liveness = NodeLiveness::kUp;
   if (!was_up) {
@@ -158,7 +162,7 @@ ChunkLocation ChunkManager::location(ChunkId chunk, const std::vector<ReplicaRow
       continue;
     }
     if (replica.state == ReplicaRowState::kGood) {
-      (node->is_up() ? live : silent).push_back(replica.node);
+      (node->is_reachable() ? live : silent).push_back(replica.node);
     } else if (replica.state == ReplicaRowState::kDamaged) {
       damaged.push_back(replica.node);
     }
@@ -213,18 +217,22 @@ UsableSpace ChunkManager::usable_space(StoragePolicy policy) const {
   std::vector<std::uint64_t> rooms;
   std::vector<std::uint64_t> totals;
   for (const auto& [id, node] : nodes_->all()) {
+    if (node.total_bytes() > 0) {
+      totals.push_back(node.total_bytes());  // down or not: the disks are still there
+    }
     if (node.takes_chunks()) {
       rooms.push_back(room_on(id));
-      totals.push_back(node.total_bytes());
     }
   }
-  if (rooms.size() < policy.min_replicas || rooms.empty()) {
-    return {};
-  }
   // With fewer servers than replicas, writes go on with one copy on each.
-  const auto copies = static_cast<std::uint32_t>(
-      std::min<std::size_t>(std::max<std::uint32_t>(policy.replicas, 1), rooms.size()));
-  return {usable_bytes(std::move(totals), copies), usable_bytes(std::move(rooms), copies)};
+  const auto usable = [&](std::vector<std::uint64_t> bytes) -> std::uint64_t {
+    if (bytes.empty() || bytes.size() < policy.min_replicas) {
+      return 0;
+    }
+    const auto copies = std::clamp<std::size_t>(policy.replicas, 1, bytes.size());
+    return usable_bytes(std::move(bytes), static_cast<std::uint32_t>(copies));
+  };
+  return {usable(std::move(totals)), usable(std::move(rooms))};
 }
 
 }  // namespace dfs::master

@@ -139,7 +139,8 @@ void ChunkSealer::fence(const JobPtr& job) {
   job->pending = {job->replicas.begin(), job->replicas.end()};
   for (const NodeId node : job->replicas) {
     const KnownNode* state = parts_.nodes.find(node);
-    const bool is_down = state == nullptr || state->liveness == NodeLiveness::kDown;
+    const bool is_down =
+        state == nullptr || state->is_suspect || state->liveness == NodeLiveness::kDown;
     if (!is_down && node != job->failed_node) {
       job->awaited.insert(node);
     }
@@ -159,6 +160,12 @@ void ChunkSealer::fence(const JobPtr& job) {
 
 void ChunkSealer::fenced(const JobPtr& job, NodeId node, Result<FenceReplicaReply> reply) {
   job->pending.erase(node);
+  KnownNode* state = parts_.nodes.find(node);
+  const bool is_silent =
+      reply.code() == ErrorCode::kUnavailable || reply.code() == ErrorCode::kTimedOut;
+  if (is_silent && state != nullptr) {
+    state->is_suspect = true;
+  }
   if (job->is_deciding) {
     return;  // too late to have a say; settled with the next inventory
   }

@@ -25,6 +25,8 @@ struct KnownNode {
   MonoTime heard;                 // last; the master's start for one not heard of yet
   std::vector<DirectoryInfo> directories;
   std::uint32_t requests_in_progress = 0;
+  // A call of ours was not answered since it was last heard: it may be dead and not yet down.
+  bool is_suspect = false;
   // Committed into open chunks since the directories were last reported: not in their figures yet.
   std::uint64_t written_bytes = 0;
   bool inventory_wanted = false;
@@ -33,6 +35,7 @@ struct KnownNode {
   // opened later can be absent from a report that was under way meanwhile.
   ChunkId inventory_bound;
 
+  bool is_reachable() const { return is_up() && !is_suspect; }
   bool is_up() const { return liveness == NodeLiveness::kUp; }
   bool takes_chunks() const;          // up, not draining, with a directory that works
   std::uint64_t total_bytes() const;  // of directories that work

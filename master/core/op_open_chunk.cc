@@ -21,7 +21,7 @@ std::vector<PlacementNode> candidates(ChunkManager& chunks, const std::vector<No
     // A chunk lies in one directory, whatever the others have.
     node.room_bytes = std::min(chunks.room_on(id), state.largest_directory_bytes());
     node.load = state.requests_in_progress + chunks.open_chunks().count_on(id);
-    node.avoid = std::find(avoid.begin(), avoid.end(), id) != avoid.end();
+    node.avoid = state.is_suspect || std::find(avoid.begin(), avoid.end(), id) != avoid.end();
     nodes.push_back(std::move(node));
   }
   return nodes;

@@ -17,7 +17,8 @@ constexpr std::uint64_t kLastId = std::numeric_limits<std::uint64_t>::max();
 // Compares what a server has with what the rows say it has, for one range of chunks.
 class Comparison {
  public:
-  Comparison(OpContext& context, const KnownNode& node) : context_(context), node_(node) {}
+  Comparison(OpContext& context, const KnownNode& node)
+      : context_(context), node_(node), marks_(context) {}
 
   Result<ReportInventoryReply> run(const ReportInventoryRequest& request);
 
@@ -30,6 +31,7 @@ class Comparison {
 
   OpContext& context_;
   const KnownNode& node_;
+  ReplicaMarks marks_;
   ReportInventoryReply reply_;
 };
 
@@ -55,6 +57,7 @@ Result<ReportInventoryReply> Comparison::run(const ReportInventoryRequest& reque
   for (; reported != request.replicas.end(); ++reported) {
     DFS_CHECK_OK(unknown(*reported));
   }
+  marks_.log_rest(request.node);
   return std::move(reply_);
 }
 
@@ -120,8 +123,7 @@ Status Comparison::unknown(const ReplicaInfo& info) {
 
 Status Comparison::mark(ReplicaRow row, ReplicaRowState state, const char* why) {
   row.state = state;
-  DFS_CHECK_OK(mark_replica(context_, row, why));
-  return ok();
+  return marks_.mark(row, why);
 }
 
 Status check(const ReportInventoryRequest& request) {

@@ -9,14 +9,16 @@ Result<EmptyReply> apply(OpContext& context, const ReportReplicasRequest& reques
   if (context.chunks.nodes().find(request.node) == nullptr) {
     return make_error(ErrorCode::kStale, "the server is not registered");
   }
+  ReplicaMarks marks(context);
   for (const ReplicaInfo& replica : request.damaged) {
-    DFS_CHECK_OK(mark_replica(context, {replica.chunk, request.node, ReplicaRowState::kDamaged},
-                              "its server found bad blocks."));
+    DFS_CHECK_OK(marks.mark({replica.chunk, request.node, ReplicaRowState::kDamaged},
+                            "its server found bad blocks."));
   }
   for (const ChunkId chunk : request.lost) {
-    DFS_CHECK_OK(mark_replica(context, {chunk, request.node, ReplicaRowState::kMissing},
-                              "its data directory was lost."));
+    DFS_CHECK_OK(marks.mark({chunk, request.node, ReplicaRowState::kMissing},
+                            "its data directory was lost."));
   }
+  marks.log_rest(request.node);
   return EmptyReply{};
 }
 

@@ -76,6 +76,25 @@ TEST_F(Extents, reservations_shrink_and_run_out_and_come_back) {
   EXPECT_EQ(open_code({2, 2}), ErrorCode::kOk);
 }
 
+TEST_F(Extents, a_chunk_that_the_full_database_could_not_note_reserves_nothing) {
+  add_servers(2);
+  open_chunk();
+  run_for(seconds(1));
+  ChunkManager& chunks = process->master->chunks();
+  const std::uint64_t room = chunks.room_on(servers[0]->id);
+  disk.set_capacity(disk.used_bytes());
+  int refused = 0;
+  for (int i = 0; i < 20; ++i) {
+    refused += open_code({2, 2}) == ErrorCode::kNoSpace ? 1 : 0;
+  }
+  EXPECT_GT(refused, 10);
+  disk.set_capacity(std::uint64_t{1} << 40);
+  run_for(seconds(1));
+  const std::uint64_t opened = static_cast<std::uint64_t>(20 - refused);
+  EXPECT_EQ(chunks.room_on(servers[0]->id), room - opened * kChunkBytesMax);
+  EXPECT_EQ(chunks.open_chunks().size(), 1 + opened);
+}
+
 TEST_F(Extents, a_session_has_a_bounded_number_of_open_chunks) {
   add_servers(2);
   for (int i = 0; i < 64; ++i) {

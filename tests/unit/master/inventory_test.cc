@@ -86,6 +86,20 @@ TEST_F(Inventory, a_lost_directory_loses_its_replicas) {
   EXPECT_EQ(state(1), ReplicaRowState::kMissing);
 }
 
+TEST_F(Inventory, a_lost_disk_is_not_a_flood_of_log_lines) {
+  ReportReplicasRequest report;
+  report.node = chunk.nodes[0];
+  for (int i = 0; i < 50; ++i) {
+    const auto other = open_chunk();
+    ASSERT_EQ(std::count(other.nodes.begin(), other.nodes.end(), report.node), 1);
+    report.lost.push_back(other.chunk);
+  }
+  process->log.clear();
+  ASSERT_TRUE(client->ask(report));
+  EXPECT_EQ(process->log.count("A replica is now missing"), 16u);
+  EXPECT_EQ(process->log.count("replicas=34"), 1u);
+}
+
 TEST_F(Inventory, bad_blocks_and_other_lengths_are_damage) {
   seal_everywhere();
   replica(0).damaged = true;

@@ -193,6 +193,50 @@ TEST_F(Reclaim, ids_are_not_handed_out_again_after_a_power_loss) {
   }
 }
 
+TEST_F(Reclaim, the_check_finds_nothing_wrong_while_everything_changes) {
+  sim::SimRandom random(5);
+  std::vector<InodeId> files;
+  for (int i = 0; i < 300; ++i) {
+    files.push_back(client->make_file("f" + std::to_string(i)));
+    const InodeId directory = client->make_directory("d" + std::to_string(i));
+    client->make_file("x", directory);
+  }
+  auto chunk = open_chunk();
+  for (int round = 0; round < 2; ++round) {
+    CheckMetadataRequest request;
+    do {
+      for (int i = 0; i < 10; ++i) {
+        const std::uint64_t at = random.below(3) * kExtentWindowBytes;
+        ASSERT_EQ(commit(files[random.below(files.size())], {append(chunk, at, 4096)}).code, 0);
+        const std::string name = "d" + std::to_string(random.below(300));
+        RenameRequest rename;
+        rename.parent = rename.new_parent = kRootInode;
+        rename.name = name;
+        rename.new_name = name + "-" + std::to_string(round) + "-" + std::to_string(i);
+        if (client->change(rename)) {
+          rename.new_name.swap(rename.name);
+          ASSERT_TRUE(client->change(rename));
+        }
+        SetAttributesRequest cut;
+        cut.inode = files[random.below(files.size())];
+        cut.size_bytes = random.below(5000);
+        ASSERT_TRUE(client->change(cut));
+      }
+      if (random.below(3) == 0) {
+        seal(chunk.chunk);
+        chunk = open_chunk();
+      }
+      const auto reply = client->ask(request);
+      ASSERT_TRUE(reply) << error_code_name(reply.code());
+      for (const MetadataProblem& problem : reply->problems) {
+        ADD_FAILURE() << problem.inode.value << " " << problem.chunk.value << " "
+                      << problem.problem;
+      }
+      request.cursor = reply->cursor;
+    } while (!request.cursor.empty());
+  }
+}
+
 TEST_F(Reclaim, the_check_finds_what_is_wrong) {
   const InodeId file = client->make_file("a");
   const InodeId other = client->make_file("b");

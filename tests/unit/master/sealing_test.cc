@@ -1,7 +1,9 @@
 // How chunks end when servers are fine, dead, silent, or have less than they should.
 #include <gtest/gtest.h>
 
-#include "master/core/chunk_sealer.h"
+#include <algorithm>
+#include <set>
+
 #include "tests/unit/master/chunk_rig.h"
 
 namespace dfs::master {
@@ -74,6 +76,29 @@ TEST_F(Sealing, a_silent_server_is_waited_for_as_long_as_one_that_is_down_takes_
   ASSERT_TRUE(wait_until_sealed(chunk.chunk));
   EXPECT_LT(events.now() - before, seconds(5));
   EXPECT_GT(events.now() - before, seconds(1));
+}
+
+TEST_F(Sealing, a_server_that_did_not_answer_gets_no_new_chunks_until_it_is_heard_again) {
+  const auto chunk = open_chunk();
+  write(chunk, file, 0, 4096);
+  FakeChunkserver& dead = server_of(chunk, 1);
+  dead.kill();
+  seal(chunk.chunk, chunk.nodes[1]);
+  run_for(milliseconds(2500));  // not yet down, but it was called in vain
+  for (int i = 0; i < 20; ++i) {
+    const auto other = open_chunk();
+    EXPECT_EQ(std::count(other.nodes.begin(), other.nodes.end(), dead.id), 0);
+  }
+  EXPECT_EQ(process->log.count("A chunkserver is down"), 0u);
+  dead.start();
+  wait_for_servers();
+  run_for(seconds(1));
+  std::set<NodeId> used;
+  for (int i = 0; i < 30; ++i) {
+    const auto other = open_chunk();
+    used.insert(other.nodes.begin(), other.nodes.end());
+  }
+  EXPECT_EQ(used.size(), 3u);
 }
 
 TEST_F(Sealing, a_server_that_slept_through_it_is_fenced_and_cut_when_it_wakes) {
