@@ -62,9 +62,7 @@ World ChunkserverRig::world(RigProcess& process, Log& log) {
   return {process.scheduler, process.random, log, *process.transport};
 }
 
-void ChunkserverRig::stop_master() { master_.reset(); }
-
-void ChunkserverRig::start(std::size_t index) {
+void ChunkserverRig::start(std::size_t index, bool waits_for_master) {
   RigNode& started = node(index);
   ASSERT_FALSE(started.core);
   started.started.reset();
@@ -75,7 +73,7 @@ void ChunkserverRig::start(std::size_t index) {
   started.core->on_fatal([&started](const Error& error) { started.fatal = error; });
   started.core->start([&started](Status status) { started.started = std::move(status); });
   ASSERT_TRUE(events_.run_until([&] { return started.started.has_value(); }, seconds(10)));
-  if (*started.started && master_) {
+  if (*started.started && waits_for_master) {
     ASSERT_TRUE(events_.run_until(
         [&] { return started.core->node().is_set() || started.fatal.has_value(); }, seconds(10)));
   }

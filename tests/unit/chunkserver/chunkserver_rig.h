@@ -95,10 +95,9 @@ class ChunkserverRig : public testing::Test {
 
   RigNode& node(std::size_t index) { return *nodes_.at(index); }
   FakeMaster& master() { return *master_; }
-  void stop_master();
 
   // Starts the server and waits until it is registered; a failed start is in node.started.
-  void start(std::size_t index);
+  void start(std::size_t index, bool waits_for_master = true);
   void start_all();
   void kill(std::size_t index);
   // Kills it and takes the power away.
