@@ -37,7 +37,8 @@ bool InodeCache::is_overtaken(const Entry& entry, const Attributes& attributes,
   if (!entry.is_known) {
     return false;
   }
-  return attributes.data_version < entry.attributes.data_version ||
+  const bool is_older = attributes.data_version < entry.attributes.data_version;
+  return (is_older && sent_at <= entry.received_at) ||
          (attributes.data_version == entry.attributes.data_version && sent_at < entry.fetched_at);
 }
 
@@ -50,6 +51,7 @@ void InodeCache::take(Entry& entry, const Attributes& attributes, MonoTime sent_
   entry.attributes = attributes;
   entry.is_known = true;
   entry.fetched_at = sent_at;
+  entry.received_at = scheduler_.now();
   entry.data_at = std::max(entry.data_at, sent_at);
   if (attributes.size_bytes == 0) {
     entry.is_complete = true;
@@ -111,6 +113,7 @@ void InodeCache::take_own(Entry& entry, const Attributes& attributes, MonoTime s
   }
   entry.attributes = attributes;
   entry.fetched_at = sent_at;
+  entry.received_at = scheduler_.now();
   entry.data_at = std::max(entry.data_at, sent_at);
 }
 

@@ -2,7 +2,9 @@
 // the contents the kernel's pages show.
 //
 // Attributes are fresh for kAttributeCacheTime from when the request was sent that brought them. An
-// answer that was overtaken by a newer one (smaller data version, or sent earlier) is ignored.
+// answer that was overtaken by a newer one (smaller data version, or sent earlier) is ignored; but a
+// smaller data version in answer to a question asked since means that the master lost power and
+// with it what it had said, and is believed.
 // Extents hold for one data version: they are dropped with the first sign of another, unless
 // that is this client's own change directly after the known one. Sizes and extents say what the
 // master has; what is still dirty lies over them elsewhere.
@@ -93,6 +95,7 @@ class InodeCache {
     std::uint32_t hold_count = 0;
     std::uint64_t pages_version = 0;  // data version of the kernel's pages; 0: unknown
     MonoTime fetched_at = MonoTime::min();
+    MonoTime received_at = MonoTime::min();
     MonoTime data_at = MonoTime::min();
     MonoTime valid_from = MonoTime::min();  // answers to earlier requests do not count
     std::map<std::uint64_t, ExtentList> windows;

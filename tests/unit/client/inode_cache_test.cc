@@ -84,6 +84,14 @@ TEST_F(InodeCacheTest, an_answer_asked_for_before_a_change_does_not_count_after_
   EXPECT_TRUE(cache_.is_fresh(kFile));
 }
 
+TEST_F(InodeCacheTest, an_older_version_in_answer_to_a_later_question_is_believed) {
+  cache_.learn(attributes(5, 50), now());
+  events_.run_for(std::chrono::milliseconds(1));
+  // The master lost power, and its newest transactions with it.
+  cache_.learn(attributes(4, 40), now());
+  EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 40u);
+}
+
 TEST_F(InodeCacheTest, extents_go_with_the_data_version_they_belong_to) {
   ASSERT_TRUE(cache_.learn_extents(extents(1, 100, {extent(0, 100)}), 0, now()));
   ASSERT_TRUE(cache_.extents(kFile, 0, 100));
