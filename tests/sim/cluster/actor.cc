@@ -70,6 +70,7 @@ void Actor::end_operation() {
 void Actor::client_died() {
   ++epoch_;
   ++turn_;
+  cut_.reset();
   walker_.reset();
   files_.clear();
   lose(Loss::kClient);
