@@ -100,7 +100,7 @@ void Fences::write(ChunkId chunk) {
     return;
   }
   const std::shared_ptr<DiskFile> file = *opened;
-  auto on_synced = alive_.guard([this, writing](const Status& synced) {
+  auto on_synced = alive_.guard([this, writing, file](const Status& synced) {
     if (synced) {
       rename_written(writing);
     } else {

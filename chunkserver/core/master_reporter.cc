@@ -228,10 +228,14 @@ void MasterReporter::on_inventory_reply(const ReportInventoryRequest& page,
   // Only what was in the page: the master cannot know better about anything else.
   std::vector<ChunkId> unknown = reply->body.unknown;
   std::sort(unknown.begin(), unknown.end());
+  std::vector<ChunkId> deleted;
   for (const ReplicaInfo& replica : page.replicas) {
     if (std::binary_search(unknown.begin(), unknown.end(), replica.chunk)) {
-      hooks_.delete_unknown(replica.chunk);
+      deleted.push_back(replica.chunk);
     }
+  }
+  if (!deleted.empty()) {
+    hooks_.delete_unknown(std::move(deleted));
   }
   if (page.last == kLastChunk) {
     is_inventory_running_ = false;

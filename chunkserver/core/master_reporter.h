@@ -32,7 +32,7 @@ class MasterReporter {
   struct Hooks {
     std::function<std::uint32_t()> load;  // requests in progress
     std::function<void(NodeId)> on_registered;
-    std::function<void(ChunkId)> delete_unknown;
+    std::function<void(std::vector<ChunkId>)> delete_unknown;  // never an empty list
     // The server cannot go on: the master belongs to another cluster, or the identity it gave
     // cannot be kept.
     std::function<void(const Error&)> on_fatal;

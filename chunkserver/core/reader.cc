@@ -202,7 +202,7 @@ void Reader::start(const JobPtr& job) {
   for (std::size_t i = 0; i < job->spans.size(); ++i) {
     const Span& span = job->spans[i];
     (*file)->read(span.begin, span.end - span.begin,
-                  alive_.guard([this, job, i](Result<Buffer> bytes) {
+                  alive_.guard([this, job, i, open = *file](Result<Buffer> bytes) {
                     on_span_read(job, i, std::move(bytes));
                   }));
   }

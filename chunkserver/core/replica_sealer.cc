@@ -186,7 +186,7 @@ void ReplicaSealer::cut(const ReplicaPtr& replica) {
     finish_seal(replica, std::move(file).error());
     return;
   }
-  (*file)->sync(alive_.guard([this, replica](const Status& synced) {
+  (*file)->sync(alive_.guard([this, replica, open = *file](const Status& synced) {
     if (!synced) {
       hooks_.on_disk_error(replica->directory, synced.error());
       finish_seal(replica, synced);

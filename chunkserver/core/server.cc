@@ -1,5 +1,6 @@
 #include "chunkserver/core/server.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/assert.h"
@@ -12,6 +13,7 @@ namespace {
 
 // A disk with so many unreadable places is not worth asking any more.
 constexpr std::uint32_t kReadErrorsMax = 16;
+constexpr std::size_t kDeletesPerTurn = 32;
 
 }  // namespace
 
@@ -122,9 +124,10 @@ Status Server::listen() {
     node_ = node;
     appends_.set_node(node);
   };
-  hooks.delete_unknown = [this](ChunkId chunk) {
-    world_.log.info("Deleting a replica the master does not know. chunk=" + chunk_text(chunk));
-    sealer_.remove(chunk);
+  hooks.delete_unknown = [this](std::vector<ChunkId> chunks) {
+    world_.log.info("Deleting replicas the master does not know. count=" +
+                    std::to_string(chunks.size()) + " first=" + chunk_text(chunks.front()));
+    delete_chunks(std::make_shared<const std::vector<ChunkId>>(std::move(chunks)), 0, [] {});
   };
   hooks.on_fatal = [this](const Error& error) {
     world_.log.error("Cannot go on. " + error.detail);
@@ -268,10 +271,23 @@ void Server::handle_seal(const ReplyAddress& from, SealReplicaRequest request, B
 }
 
 void Server::handle_delete(const ReplyAddress& from, DeleteReplicasRequest request, Buffer) {
-  for (const ChunkId chunk : request.chunks) {
-    sealer_.remove(chunk);
+  delete_chunks(std::make_shared<const std::vector<ChunkId>>(std::move(request.chunks)), 0,
+                [this, from] { rpc_->reply(from, EmptyReply{}); });
+}
+
+// Removing files blocks; a long list gives way to other work, pings not least, in between.
+void Server::delete_chunks(std::shared_ptr<const std::vector<ChunkId>> chunks, std::size_t at,
+                           std::function<void()> done) {
+  const std::size_t end = std::min(chunks->size(), at + kDeletesPerTurn);
+  for (; at < end; ++at) {
+    sealer_.remove((*chunks)[at]);
   }
-  rpc_->reply(from, EmptyReply{});
+  if (at == chunks->size()) {
+    done();
+    return;
+  }
+  world_.scheduler.post(
+      alive_.guard([this, chunks, at, done] { delete_chunks(chunks, at, done); }));
 }
 
 void Server::handle_list(const ReplyAddress& from, ListReplicasRequest request, Buffer) {

@@ -74,6 +74,8 @@ class Server {
   void handle_list(const ReplyAddress& from, ListReplicasRequest request, Buffer bulk);
   void handle_verify(const ReplyAddress& from, VerifyReplicaRequest request, Buffer bulk);
 
+  void delete_chunks(std::shared_ptr<const std::vector<ChunkId>> chunks, std::size_t at,
+                     std::function<void()> done);
   void on_disk_error(std::size_t directory, const Error& error);
   void on_read_error(const ReplicaPtr& replica, const Error& error);
   void mark_damaged(const ReplicaPtr& replica, const std::string& what);

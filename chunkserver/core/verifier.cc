@@ -103,7 +103,9 @@ void Verifier::step(const JobPtr& job) {
     return;
   }
   (*file)->read(job->at, std::min(kPieceBytes, job->end - job->at),
-                alive_.guard([this, job](const Result<Buffer>& bytes) { on_read(job, bytes); }));
+                alive_.guard([this, job, open = *file](const Result<Buffer>& bytes) {
+                  on_read(job, bytes);
+                }));
 }
 
 void Verifier::on_read(const JobPtr& job, const Result<Buffer>& bytes) {
