@@ -204,7 +204,6 @@ void ChunkPool::opened(const StoragePolicy& policy, Result<OpenChunkReply> reply
   if (reply) {
     state.last_failure = ErrorCode::kOk;
     state.no_space_count = 0;
-    state.retry_at = MonoTime{};
     add_chunk(policy, std::move(*reply));
   } else {
     if (state.last_failure != status.code()) {
@@ -222,7 +221,10 @@ void ChunkPool::opened(const StoragePolicy& policy, Result<OpenChunkReply> reply
 void ChunkPool::add_chunk(const StoragePolicy& policy, OpenChunkReply reply) {
   const ChunkId id = reply.chunk;
   ChunkWriter::Events events;
-  events.stable = [this](const std::vector<FlightBlockPtr>& blocks) { events_.stable(blocks); };
+  events.stable = [this, policy](const std::vector<FlightBlockPtr>& blocks) {
+    policy_state(policy).breaks_in_a_row = 0;
+    events_.stable(blocks);
+  };
   events.broken = [this](ChunkWriter& writer) { broke(writer); };
   Chunk& chunk = chunks_[id];
   chunk.policy = policy;
@@ -247,6 +249,11 @@ std::vector<NodeId> ChunkPool::avoided() {
 
 void ChunkPool::broke(ChunkWriter& writer) {
   const NodeId node = writer.failed_node();
+  Policy& state = policy_state(chunks_.at(writer.id()).policy);
+  if (++state.breaks_in_a_row >= kBreaksInARow) {
+    // The master hands out chunks that cannot be written: asking at once would only spin.
+    state.retry_at = world_.scheduler.now() + kOpenRetryDelay;
+  }
   if (node.is_set() && is_servers_fault(writer.failure())) {
     avoid_until_[node] = world_.scheduler.now() + kAvoidTime;
   }

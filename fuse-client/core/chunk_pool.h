@@ -24,6 +24,8 @@ namespace dfs::client {
 inline constexpr std::uint64_t kRoomAheadBytes = 16u << 20;
 inline constexpr std::chrono::seconds kChunkIdleTime{30};
 inline constexpr std::chrono::seconds kOpenRetryDelay{1};
+// Chunks that may break before anything became stable until opening the next is delayed.
+inline constexpr std::uint32_t kBreaksInARow = 3;
 // How long a server that failed is avoided.
 inline constexpr std::chrono::seconds kAvoidTime{30};
 inline constexpr std::size_t kSparesMax = 2;
@@ -91,6 +93,7 @@ class ChunkPool {
     bool is_opening = false;
     std::unique_ptr<Timer> retry;
     MonoTime retry_at{};
+    std::uint32_t breaks_in_a_row = 0;
     ErrorCode last_failure = ErrorCode::kOk;
     std::uint32_t no_space_count = 0;
   };

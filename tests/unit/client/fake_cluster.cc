@@ -192,6 +192,10 @@ void FakeCluster::seal_chunk(const RpcRequest& request) {
   seals.push_back(*body);
   const auto at = chunks.find(body->chunk);
   ASSERT_TRUE(at != chunks.end());
+  if (at->second.session != request.envelope.session) {
+    refuse_change(request, ErrorCode::kNoSuchChunk);
+    return;
+  }
   EXPECT_FALSE(at->second.is_sealed);
   at->second.is_sealed = true;
   at->second.failed_node = body->failed_node;
