@@ -1,5 +1,5 @@
-#include <limits>
-#include <set>
+#include <algorithm>
+#include <vector>
 
 #include "master/core/chunk_manager.h"
 #include "master/core/operations.h"
@@ -12,6 +12,8 @@ namespace {
 // the fullest window behind them that is below kHeadBytesMax.
 constexpr std::size_t kWindowsPerAnswer = 1024;
 constexpr std::size_t kExtentsPerAnswer = 4096;
+// And the locations of their chunks: with very many chunks each is told with fewer replicas.
+constexpr std::size_t kLocationBytesMax = 1u << 20;
 
 Status check(OpContext& context, const InodeRow& inode) {
   const Attributes& attributes = inode.attributes;
@@ -33,7 +35,6 @@ Status collect(OpContext& context, const GetExtentsRequest& request, GetExtentsR
   const std::uint64_t first = request.offset / kExtentWindowBytes;
   const std::uint64_t last = (request.offset + request.length_bytes - 1) / kExtentWindowBytes;
   reply.covered_end = (last + 1) * kExtentWindowBytes;
-  std::set<ChunkId> chunks;
   std::uint64_t next = first;
   std::size_t windows_read = 0;
   constexpr std::size_t kWindowsPerScan = 64;
@@ -57,6 +58,22 @@ Status collect(OpContext& context, const GetExtentsRequest& request, GetExtentsR
   return ok();
 }
 
+// The first replicas, which are the best, stay.
+void trim(std::vector<ChunkLocation>& locations) {
+  constexpr std::size_t kNumbersBytes = 16;
+  for (ChunkLocation& location : locations) {
+    std::size_t bytes_left = kLocationBytesMax / locations.size();
+    std::size_t kept = 0;
+    while (kept < location.nodes.size() &&
+           (kept == 0 || location.addresses[kept].size() + kNumbersBytes <= bytes_left)) {
+      bytes_left -= std::min(bytes_left, location.addresses[kept].size() + kNumbersBytes);
+      ++kept;
+    }
+    location.nodes.resize(kept);
+    location.addresses.resize(kept);
+  }
+}
+
 }  // namespace
 
 Result<GetExtentsReply> apply(OpContext& context, const GetExtentsRequest& request) {
@@ -75,6 +92,7 @@ Result<GetExtentsReply> apply(OpContext& context, const GetExtentsRequest& reque
     DFS_CHECK_OK(collect(context, request, reply));
   }
   DFS_TRY(reply.locations, context.chunks.locations(context, reply.extents));
+  trim(reply.locations);
   return reply;
 }
 

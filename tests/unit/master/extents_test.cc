@@ -219,6 +219,33 @@ TEST_F(Extents, get_extents_stops_early_and_says_where) {
   EXPECT_TRUE(problems().empty());
 }
 
+TEST_F(Extents, an_answer_about_very_many_chunks_fits_a_message) {
+  add_servers(16);
+  const InodeId file = client->make_file("a");
+  ASSERT_TRUE(in_transaction([&](OpContext& context) -> Status {
+    WindowRow window;
+    for (std::uint32_t i = 0; i < kWindowPiecesMax; ++i) {
+      const ChunkId chunk{1000 + i};
+      ChunkRow row;
+      row.chunk = chunk;
+      DFS_CHECK_OK(context.store.put_chunk(row));
+      for (const auto& server : servers) {
+        DFS_CHECK_OK(context.store.put_replica({chunk, server->id, ReplicaRowState::kGood}));
+      }
+      window.extents.push_back({std::uint64_t{i} * 100, 100, chunk, 64u << 10, 100, 0});
+    }
+    return context.store.put_window(file, window);
+  }));
+  const auto reply = client->ask(GetExtentsRequest{file, 0, 1});
+  ASSERT_TRUE(reply) << error_code_name(reply.code());
+  EXPECT_EQ(reply->extents.size(), kWindowPiecesMax);
+  ASSERT_EQ(reply->locations.size(), kWindowPiecesMax);
+  for (const ChunkLocation& location : reply->locations) {
+    EXPECT_GE(location.nodes.size(), 2u);
+    EXPECT_EQ(location.nodes.size(), location.addresses.size());
+  }
+}
+
 TEST_F(Extents, good_replicas_on_live_servers_come_first_and_damaged_ones_last) {
   add_servers(3);
   const InodeId file = client->make_file("a");
