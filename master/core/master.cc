@@ -23,6 +23,12 @@ constexpr std::uint32_t kFailuresMax = 8;
 constexpr std::uint64_t kSequenceMax =
     static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
 
+// Errors that no operation finds while it validates: something may be half written, or the rows
+// contradict each other. They undo the transaction, whether or not the store has noticed.
+bool undoes(ErrorCode code) {
+  return code == ErrorCode::kIo || code == ErrorCode::kCorrupt || code == ErrorCode::kInternal;
+}
+
 std::string describe(const Error& error) {
   return std::string("error=") + error_code_name(error.code) + " detail=" + error.detail;
 }
@@ -236,7 +242,7 @@ Status Master::apply_request(Item& item, OpContext& context) {
     return ok();
   }
   auto answer = operation->apply(context, request);
-  if (!answer && store_.is_broken()) {
+  if (!answer && (store_.is_broken() || undoes(answer.code()))) {
     return std::move(answer).error();
   }
   item.answer = answer ? std::move(*answer)
@@ -267,7 +273,7 @@ Status Master::apply_once(Item& item, const master::Operation& operation, OpCont
     return ok();
   }
   auto answer = operation.apply(context, item.request);
-  if (!answer && store_.is_broken()) {
+  if (!answer && (store_.is_broken() || undoes(answer.code()))) {
     return std::move(answer).error();
   }
   item.answer = answer ? std::move(*answer) : RpcServer::encode_failure(to, answer.error());

@@ -49,9 +49,10 @@ class SessionTable {
   bool exists(SessionId session) const { return sessions_.contains(session); }
   void heard_from(SessionId session);  // any request is a sign of life
   std::size_t count() const { return sessions_.size(); }
-  // Every change up to here was answered and the answer arrived. 0 for an unknown session.
+  // Every change up to here was answered, the answer arrived and was dropped. 0 for an unknown
+  // session.
   std::uint64_t acknowledged(SessionId session) const;
-  // Precondition: exists(session). Drops kept replies; no effect unless it advances.
+  // Precondition: exists(session). Drops kept replies, some dozens at a time.
   Status acknowledge(OpContext& context, SessionId session, std::uint64_t up_to_sequence);
 
   // --- For operations; inside a transaction ------------------------------------------------------

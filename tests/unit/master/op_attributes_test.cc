@@ -188,6 +188,34 @@ TEST_F(OpTruncate, many_windows_are_freed_in_the_background) {
   EXPECT_EQ(window_count(file), 1u);
 }
 
+TEST_F(OpAttributes, the_extents_of_a_small_file_come_with_its_name) {
+  make_sparse_file("small", 1);
+  make_sparse_file("large", 2);
+  const InodeId pieces = make_sparse_file("pieces", 1);
+  EXPECT_TRUE(in_transaction([&](OpContext& context) -> Status {
+    WindowRow window{.window = 0, .extents = {}};
+    for (std::uint32_t piece = 0; piece <= kLookupExtentsMax; ++piece) {
+      window.extents.push_back({.file_offset = piece * 100u,
+                                .length_bytes = 50,
+                                .chunk = ChunkId{1},
+                                .block_offset = 64,
+                                .block_bytes = 1 << 20,
+                                .payload_offset = piece * 50});
+    }
+    return context.store.put_window(pieces, window);
+  }));
+  const auto look_up = [&](const std::string& name) {
+    return *client->ask(LookupRequest{.parent = kRootInode, .name = name});
+  };
+  EXPECT_TRUE(look_up("small").has_extents);
+  ASSERT_EQ(look_up("small").extents.size(), 1u);
+  EXPECT_EQ(look_up("small").extents.front().length_bytes, 1u << 20);
+  EXPECT_EQ(look_up("small").locations.size(), 1u);
+  EXPECT_FALSE(look_up("large").has_extents);
+  EXPECT_FALSE(look_up("pieces").has_extents);
+  EXPECT_TRUE(look_up("pieces").extents.empty());
+}
+
 TEST_F(OpXattr, are_set_got_listed_and_removed) {
   const InodeId file = client->make_file("a");
   const auto put = [&](const std::string& name, const std::string& value, XattrMode mode) {

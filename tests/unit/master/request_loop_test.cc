@@ -58,7 +58,9 @@ TEST_F(RequestLoop, a_call_that_waits_while_the_master_is_down_is_answered_by_th
 TEST_F(RequestLoop, acknowledged_answers_are_forgotten_and_late_duplicates_ignored) {
   client->make_file("a");
   const std::uint64_t old_sequence = client->sequence;
-  client->make_file("b");
+  for (int index = 0; index < 100; ++index) {
+    client->make_file("b" + std::to_string(index));
+  }
   EXPECT_FALSE(*store().kept_reply(client->session, old_sequence));
   EXPECT_TRUE(*store().kept_reply(client->session, client->sequence));
   // The duplicate of the unlink that was never sent under this sequence: not applied, not answered.
