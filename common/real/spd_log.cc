@@ -4,6 +4,7 @@
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/dist_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/syslog_sink.h>
 
 #include <algorithm>
 #include <utility>
@@ -41,6 +42,11 @@ std::string escaped(const std::string& line) {
 Result<spdlog::sink_ptr> open_sink(const std::string& file) {
   if (file.empty()) {
     return spdlog::sink_ptr(std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  }
+  if (file == kSystemLog) {
+    // Without formatting: the system log adds time and level itself.
+    return spdlog::sink_ptr(
+        std::make_shared<spdlog::sinks::syslog_sink_mt>("dfs", LOG_PID, LOG_DAEMON, false));
   }
   try {
     return spdlog::sink_ptr(std::make_shared<spdlog::sinks::basic_file_sink_mt>(file));
@@ -91,6 +97,9 @@ void SpdLog::write(LogLevel level, const std::string& line) {
 }
 
 void SpdLog::reopen() {
+  if (impl_->file.empty() || impl_->file == kSystemLog) {
+    return;
+  }
   const Status opened = impl_->open();
   if (!opened) {
     error(opened.error().detail);

@@ -1,4 +1,5 @@
-// The real Log: lines to stderr or to a file, through spdlog. May be written to from any thread.
+// The real Log: lines to stderr, to a file or to the system log, through spdlog. May be written to
+// from any thread.
 //
 //   2026-01-31T23:59:59.123Z warning a replica is lost chunk=12 node=3
 //
@@ -14,9 +15,13 @@
 
 namespace dfs::real {
 
+// The "file" that stands for syslog(3).
+inline constexpr const char* kSystemLog = "syslog";
+
 class SpdLog final : public Log {
  public:
-  // An empty file is stderr. Fails when the file cannot be opened, naming it.
+  // An empty file is stderr, kSystemLog the system log. Fails when the file cannot be opened,
+  // naming it.
   static Result<std::unique_ptr<SpdLog>> create(LogLevel level, const std::string& file);
   ~SpdLog() override;
   SpdLog(const SpdLog&) = delete;

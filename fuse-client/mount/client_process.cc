@@ -33,7 +33,7 @@ std::string client_name(const std::string& directory) {
 
 // Where a client without a terminal logs unless told otherwise.
 std::string log_destination(const MountRequest& request) {
-  return request.log_file.empty() && !request.foreground ? "syslog" : request.log_file;
+  return request.log_file.empty() && !request.foreground ? real::kSystemLog : request.log_file;
 }
 
 class ClientProcess {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <regex>
 #include <string>
 
@@ -60,6 +61,14 @@ TEST_F(SpdLogTest, file_that_cannot_be_opened_is_an_error_that_names_it) {
   const auto log = SpdLog::create(LogLevel::kInfo, "/proc/none/log");
   ASSERT_FALSE(log);
   EXPECT_NE(log.error().detail.find("/proc/none/log"), std::string::npos);
+}
+
+TEST_F(SpdLogTest, system_log_is_no_file_of_that_name) {
+  const auto log = SpdLog::create(LogLevel::kInfo, kSystemLog);
+  ASSERT_TRUE(log);
+  (*log)->reopen();
+  (*log)->debug("below the level, so the test leaves no trace");
+  EXPECT_FALSE(std::filesystem::exists("syslog"));
 }
 
 TEST_F(SpdLogTest, level_names_are_read) {
