@@ -40,7 +40,10 @@ constexpr std::array kIgnoredOptions = {"rw",
                                         "nomand",
                                         "noiversion"};
 constexpr std::array kKernelFlags = {"nosuid", "nodev", "noexec", "dirsync", "sync", "nodiratime"};
-constexpr std::array kIgnoredPrefixes = {"x-", "X-", "comment=", "user=", "uhelper=", "helper="};
+// The second row is what the kernel shows of a mount and mount(8) repeats when it remounts it.
+constexpr std::array kIgnoredPrefixes = {
+    "x-",       "X-",        "comment=",  "user=",     "uhelper=", "helper=",
+    "user_id=", "group_id=", "rootmode=", "max_read=", "blksize=", "fd="};
 
 template <class List>
 bool contains(const List& list, std::string_view word) {

@@ -1,4 +1,5 @@
 """Servers, the master and clients die or hang in the middle of things, and nothing is lost."""
+import json
 import os
 import subprocess
 import threading
@@ -6,7 +7,7 @@ import time
 import unittest
 
 from cluster import ClusterTest, run
-from trees import describe, difference, pattern, read_file, sha256, write_file
+from trees import describe, difference, pattern, read_file, write_file
 
 MIB = 1 << 20
 STALL_LIMIT_S = 5.0
@@ -79,8 +80,8 @@ class ChunkserverFailureTest(ClusterTest):
 
     def busy_server(self, cluster):
         """One that holds replicas of what is written now."""
-        nodes = {n["address"]: n["replicas"] for n in
-                 __import__("json").loads(cluster.admin("node", "list", "--json", check=False).stdout)["nodes"]}
+        listed = json.loads(cluster.admin("node", "list", "--json", check=False).stdout)["nodes"]
+        nodes = {node["address"]: node["replicas"] for node in listed}
         address = max(nodes, key=nodes.get)
         return next(s for s in cluster.servers if address in s.argv)
 
@@ -126,8 +127,7 @@ class ChunkserverFailureTest(ClusterTest):
         cluster.servers[0].kill()
         cluster.servers[1].kill()
         cluster.wait_until(
-            lambda: '"nodes_down": 2' in cluster.admin("status", "--json", check=False).stdout,
-            "the master notices")
+            lambda: cluster.status()["nodes_down"] == 2, "the master notices")
         self.assertNotEqual(cluster.admin("status", check=False).returncode, 0)
         mount.remount()
         self.assertEqual(read_file(mount.path("file")), pattern("f", MIB))
@@ -137,8 +137,7 @@ class ChunkserverFailureTest(ClusterTest):
         mount = cluster.mount()
         cluster.servers[0].kill()
         cluster.wait_until(
-            lambda: '"nodes_down": 1' in cluster.admin("status", "--json", check=False).stdout,
-            "the master notices")
+            lambda: cluster.status()["nodes_down"] == 1, "the master notices")
         writer = subprocess.Popen(["dd", "if=/dev/zero", f"of={mount.path('file')}", "bs=1M", "count=8",
                                    "conv=fsync"], stderr=subprocess.PIPE)
         with self.assertRaises(subprocess.TimeoutExpired):
@@ -174,7 +173,7 @@ class RestartTest(ClusterTest):
         self.assertEqual((tar.returncode, complaints), (0, b""))
         mount.remount()
         self.assertEqual(difference(expected, describe(mount.directory)), "")
-        self.assertIn(cluster.admin("fsck", check=False).returncode, (0,))
+        cluster.admin("fsck")
 
     def test_everything_fsynced_survives_kill_of_all_daemons_and_the_client(self):
         cluster = self.new_cluster()
@@ -188,7 +187,7 @@ class RestartTest(ClusterTest):
         mount.mount()  # replaces the dead mount
         for i in range(20):
             self.assertEqual(read_file(mount.path(f"synced-{i}")), pattern(i, 100_000 + i))
-        self.assertEqual(cluster.admin("fsck", check=False).returncode, 0)
+        cluster.admin("fsck")
 
     def test_everything_fsynced_survives_kill_of_the_client(self):
         cluster = self.new_cluster()

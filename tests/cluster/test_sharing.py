@@ -142,7 +142,7 @@ class MountTest(ClusterTest):
         cluster = self.new_cluster()
         mount = cluster.mount()
         os.makedirs(mount.path("sub/dir"))
-        write_file(mount.path("sub/dir/file"), b"here")
+        write_file(mount.path("sub/dir/file"), b"here", sync=True)
         target = os.path.join(cluster.folder, "from fstab")
         os.makedirs(target)
         fstab = os.path.join(cluster.folder, "fstab")

@@ -77,6 +77,15 @@ TEST(MountRequestTest, fstab_options_of_mount_are_accepted) {
   EXPECT_FALSE(has(request->kernel_options, "suid"));
 }
 
+TEST(MountRequestTest, what_the_kernel_shows_of_a_mount_is_accepted_for_its_remount) {
+  const auto request = parse_mount_request(
+      {"h", "/d", "-o", "remount,ro,user_id=0,group_id=0,default_permissions,allow_other"}, true,
+      true);
+  ASSERT_TRUE(request) << request.error().detail;
+  EXPECT_TRUE(request->remount);
+  EXPECT_TRUE(request->read_only);
+}
+
 TEST(MountRequestTest, unknown_options_are_named_unless_sloppy) {
   const auto refused = parse_mount_request({"h", "/d", "-o", "ro,frobnicate"}, true, true);
   ASSERT_FALSE(refused);
