@@ -50,7 +50,10 @@ struct SetAttributesRequest {
   bool atime_now = false;  // the master's time
   bool mtime_now = false;
   bool clear_set_id = false;  // drop set-uid and (if group-executable) set-gid, as on a write
-  DFS_FIELDS(inode, mode, uid, gid, size_bytes, atime, mtime, atime_now, mtime_now, clear_set_id)
+  // Somebody read the file: atime becomes the master's time, and that alone does not move ctime.
+  bool was_read = false;
+  DFS_FIELDS(inode, mode, uid, gid, size_bytes, atime, mtime, atime_now, mtime_now, clear_set_id,
+             was_read)
 };
 
 // Makes an inode of any type with one name. A set-gid parent gives its group, and to directories

@@ -37,11 +37,13 @@ struct ClientOptions {
   Duration write_wait = std::chrono::seconds(60);       // for servers to write to, then EIO
   Duration flush_age = std::chrono::milliseconds(900);  // oldest unsynced write
   bool read_only = false;
+  bool update_atime = true;  // by reads, as relatime does; not when read_only
 };
 
 struct OpenFlags {
   bool write = false;
   bool truncate = false;
+  bool no_atime = false;  // O_NOATIME
 };
 
 struct OpenedFile {

@@ -70,7 +70,7 @@ OperationId Client::Impl::open(InodeId inode, OpenFlags flags, Done<OpenedFile> 
   if (is_ready) {
     const Attributes attributes = merged(*inodes_.attributes(inode));
     if (!flags.truncate || attributes.size_bytes == 0) {
-      return answer_later<OpenedFile>(std::move(done), add_handle(attributes));
+      return answer_later<OpenedFile>(std::move(done), add_handle(attributes, flags));
     }
   }
   const OperationId id = begin();
@@ -120,23 +120,23 @@ void Client::Impl::refresh_for_open(OperationId id, InodeId inode, OpenFlags fla
 void Client::Impl::finish_open(OperationId id, const Attributes& attributes, OpenFlags flags,
                                Done<OpenedFile> done) {
   if (!flags.truncate || attributes.size_bytes == 0) {
-    done(add_handle(attributes));
+    done(add_handle(attributes, flags));
     return;
   }
   AttributeChange change;
   change.inode = attributes.inode;
   change.size_bytes = 0;
-  truncate(id, change, [this, inode = attributes.inode, done](Result<Attributes> truncated) {
+  truncate(id, change, [this, inode = attributes.inode, flags, done](Result<Attributes> truncated) {
     if (!truncated) {
       unhold(inode);
       done(std::move(truncated).error());
       return;
     }
-    done(add_handle(*truncated));
+    done(add_handle(*truncated, flags));
   });
 }
 
-OpenedFile Client::Impl::add_handle(const Attributes& attributes) {
+OpenedFile Client::Impl::add_handle(const Attributes& attributes, OpenFlags flags) {
   const InodeId inode = attributes.inode;
   const HandleId id{next_handle_++};
   // Much more than a quarter of the memory would push out what it has just brought.
@@ -144,7 +144,8 @@ OpenedFile Client::Impl::add_handle(const Attributes& attributes) {
   handles_.emplace(id, Handle{.inode = inode,
                               .policy = attributes.policy,
                               .lost_writes_told = write_back_.lost_writes(inode),
-                              .read_ahead = ReadAhead(window_max)});
+                              .read_ahead = ReadAhead(window_max),
+                              .notes_access = !flags.no_atime});
   OpenedFile opened;
   opened.handle = id;
   opened.attributes = attributes;
@@ -168,6 +169,7 @@ OperationId Client::Impl::read(HandleId handle, std::uint64_t offset, std::uint3
   if (offset >= kFileBytesMax || size_bytes == 0) {
     return answer_later<std::vector<Buffer>>(std::move(done), std::vector<Buffer>{});
   }
+  note_access(file);
   const ReadAhead::Advice advice = file.read_ahead.next(offset, size_bytes);
   const OperationId id = begin();
   const bool is_sequential = advice.ahead_end > advice.ahead_begin;

@@ -70,6 +70,7 @@ class Client::Impl {
     StoragePolicy policy;
     std::uint64_t lost_writes_told = 0;
     ReadAhead read_ahead;
+    bool notes_access = true;  // until it was read once
   };
   struct OpenInode {
     std::uint32_t count = 0;  // handles, and opens under way
@@ -139,13 +140,15 @@ class Client::Impl {
   void unhold(InodeId inode);
   void finish_open(OperationId id, const Attributes& attributes, OpenFlags flags,
                    Done<OpenedFile> done);
-  OpenedFile add_handle(const Attributes& attributes);
+  OpenedFile add_handle(const Attributes& attributes, OpenFlags flags);
   void refresh_for_open(OperationId id, InodeId inode, OpenFlags flags, Done<Attributes> done);
   // At `offset`, the end of the file as known, or behind appends that are under way.
   void append_at(std::uint64_t offset, OperationId id, HandleId handle, Buffer data,
                  Done<std::uint64_t> done);
   void write_step(OperationId id, const Handle& handle, std::uint64_t offset, Buffer data,
                   Done<Unit> done);
+  // A read through the handle: its first one moves atime if that has become old (client_atime.cc).
+  void note_access(Handle& file);
   // kIo once for each handle when writes of its inode were lost since it last said so.
   Status take_lost_writes(HandleId handle);
   void sync_metadata(OperationId id, Done<Unit> done);
@@ -175,6 +178,7 @@ class Client::Impl {
 
   std::map<HandleId, Handle> handles_;
   std::map<InodeId, OpenInode> open_inodes_;
+  std::map<InodeId, Timestamp> accesses_;  // noted, not yet answered by the master
   std::map<OperationId, std::function<void()>> interrupts_;
   std::uint64_t next_handle_ = 1;
   std::uint64_t next_operation_ = 1;

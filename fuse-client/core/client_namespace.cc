@@ -20,6 +20,10 @@ Attributes Client::Impl::merged(Attributes attributes) const {
     attributes.mtime = dirty->mtime;
     attributes.ctime = std::max(attributes.ctime, dirty->ctime);
   }
+  const auto access = accesses_.find(attributes.inode);
+  if (access != accesses_.end()) {
+    attributes.atime = access->second;
+  }
   return attributes;
 }
 

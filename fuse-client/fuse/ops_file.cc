@@ -16,7 +16,9 @@ constexpr std::size_t kReplyPartsMax = 512;  // below IOV_MAX with libfuse's hea
 client::HandleId handle_of(const fuse_file_info* file) { return client::HandleId{file->fh}; }
 
 client::OpenFlags open_flags(int flags) {
-  return {.write = (flags & O_ACCMODE) != O_RDONLY, .truncate = (flags & O_TRUNC) != 0};
+  return {.write = (flags & O_ACCMODE) != O_RDONLY,
+          .truncate = (flags & O_TRUNC) != 0,
+          .no_atime = (flags & O_NOATIME) != 0};
 }
 
 fuse_file_info reply_info(const fuse_file_info& asked, const client::OpenedFile& opened) {

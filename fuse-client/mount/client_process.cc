@@ -90,6 +90,7 @@ class ClientProcess {
     options.connect_wait = request_.connect_wait;
     options.write_wait = request_.write_wait;
     options.read_only = request_.read_only;
+    options.update_atime = !request_.no_atime;
     return options;
   }
 

@@ -55,8 +55,15 @@ void set_mode_and_owner(const SetAttributesRequest& request, Attributes& attribu
   }
 }
 
+// A read that was noted, and nothing else.
+bool is_only_access(const SetAttributesRequest& request) {
+  return request.was_read && !request.mode && !request.uid && !request.gid && !request.size_bytes &&
+         !request.atime && !request.mtime && !request.atime_now && !request.mtime_now &&
+         !request.clear_set_id;
+}
+
 void set_times(const SetAttributesRequest& request, Timestamp now, Attributes& attributes) {
-  if (request.atime_now) {
+  if (request.atime_now || request.was_read) {
     attributes.atime = now;
   } else if (request.atime) {
     attributes.atime = *request.atime;
@@ -68,7 +75,9 @@ void set_times(const SetAttributesRequest& request, Timestamp now, Attributes& a
   } else if (request.size_bytes) {
     attributes.mtime = now;
   }
-  attributes.ctime = now;
+  if (!is_only_access(request)) {
+    attributes.ctime = now;
+  }
 }
 
 Status set_size(OpContext& context, std::uint64_t size_bytes, InodeRow& row) {

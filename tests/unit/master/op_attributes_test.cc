@@ -60,6 +60,22 @@ using OpTruncate = OpAttributes;
 using OpXattr = OpAttributes;
 using OpRevalidate = OpAttributes;
 
+TEST_F(OpAttributes, a_read_moves_atime_and_not_ctime) {
+  const InodeId file = client->make_file("a");
+  const Attributes before = client->attributes(file);
+  run_for(std::chrono::seconds(1));
+  SetAttributesRequest request = set_request(file);
+  request.was_read = true;
+  Attributes expected = before;
+  expected.atime = set(request).atime;
+  EXPECT_GT(expected.atime, before.atime);
+  EXPECT_EQ(client->attributes(file), expected);
+  request = set_request(file);
+  request.was_read = true;
+  request.mode = 0600;
+  EXPECT_GT(set(request).ctime, before.ctime);
+}
+
 TEST_F(OpAttributes, each_member_that_is_set_is_changed) {
   const InodeId file = client->make_file("a");
   const Attributes before = client->attributes(file);

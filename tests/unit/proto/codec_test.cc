@@ -58,8 +58,8 @@ TEST(Codec, set_attributes_request_has_its_golden_bytes) {
   request.mtime_now = true;
   const Buffer head = encode_message(request_envelope(MessageType::kLookup), request);
   EXPECT_EQ(head.text(), from_hex(std::string(kLookupEnvelope) +
-                                  " 9a cf0000000100000000 cd01a4 c0 c0 cfffffffffffffffff"
-                                  " 92 ff ce3b9ac9ff c0 c2 c3 c2"));
+                                  " 9b cf0000000100000000 cd01a4 c0 c0 cfffffffffffffffff"
+                                  " 92 ff ce3b9ac9ff c0 c2 c3 c2 c2"));
 }
 
 TEST(Codec, nested_lists_have_their_golden_bytes) {
