@@ -96,9 +96,9 @@ enum class Counter : std::uint8_t {
   kNextChunk = 2,
   kNextNode = 3,
   kNextSession = 4,
-  kInodes = 5,       // that exist, orphans included
-  kLiveBytes = 6,    // over all chunks, one copy
-  kDurableMark = 7,  // changed by each durable commit, so that there always is one to sync
+  kInodes = 5,     // that exist, orphans included
+  kLiveBytes = 6,  // over all chunks, one copy
+  // 7 was never used.
   kDataVersion = 8,  // source of Attributes::data_version: rising over the whole filesystem
   // Bounds below which numbers may have been handed out, see number_reserve.h.
   kReservedInode = 9,
