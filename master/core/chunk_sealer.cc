@@ -220,8 +220,11 @@ Status ChunkSealer::decide_in(OpContext& context, Job& job) {
   if (!length_bytes && job.answers.size() < job.replicas.size()) {
     return ok();  // a replica that has everything may still turn up
   }
+  // What lies beyond the committed length is of use only to a commit that is still under way; its
+  // sender writes again what is refused. A replica cut short of the chunk would be lost for it.
+  const bool have_all_answered = job.answers.size() == job.replicas.size();
   row->state = ChunkState::kSealed;
-  row->length_bytes = length_bytes.value_or(committed_bytes);
+  row->length_bytes = have_all_answered ? length_bytes.value_or(committed_bytes) : committed_bytes;
   DFS_CHECK_OK(context.store.put_chunk(*row));
   for (const NodeId node : damaged) {
     const ReplicaRow replica{job.chunk, node, ReplicaRowState::kDamaged};

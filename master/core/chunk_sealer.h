@@ -5,8 +5,9 @@
 //  2. That is on stable storage; then every replica is told the epoch, durably refuses appends of
 //     an older one, and answers its length. Servers that are down, or that the writer could not
 //     reach, are not waited for while another answers. [kSealing; a restart begins here]
-//  3. The smallest length wins. All that is committed is on every honest replica, so one that is
-//     shorter than the committed length is damaged and has no say. On stable storage before
+//  3. The smallest length wins, if all answered; else the committed length, which no replica that
+//     turns up later can be short of. All that is committed is on every honest replica, so one that
+//     is shorter than that is damaged and has no say. On stable storage before
 //  4. replicas are cut and sealed, see ReplicaSettler. A server that did not answer is asked for
 //     its inventory when it is heard again, and its replica is settled then. [kSealed]
 // When nobody answers: again with growing pauses, and at once when a server comes up.

@@ -56,6 +56,22 @@ TEST_F(Sealing, the_smallest_length_wins_and_longer_replicas_are_cut) {
   EXPECT_EQ(server_of(chunk, 0).replicas[chunk.chunk].length_bytes, sealed);
 }
 
+TEST_F(Sealing, a_replica_that_missed_the_last_append_is_not_left_short) {
+  const auto chunk = open_chunk();
+  write(chunk, file, 0, 4096);
+  const std::uint32_t committed = ends[chunk.chunk];
+  server_of(chunk, 0).append_to(chunk.chunk, chunk.epoch, committed + 5000);
+  FakeChunkserver& late = server_of(chunk, 1);
+  late.kill();
+  seal(chunk.chunk, chunk.nodes[1]);
+  ASSERT_TRUE(wait_until_sealed(chunk.chunk));
+  late.start();
+  ASSERT_TRUE(wait_until_replica_sealed(late, chunk.chunk, seconds(5)));
+  EXPECT_EQ(row(chunk.chunk)->length_bytes, committed);
+  EXPECT_EQ(server_of(chunk, 0).replicas[chunk.chunk].length_bytes, committed);
+  EXPECT_EQ(state_of(chunk.chunk, chunk.nodes[1]), ReplicaRowState::kGood);
+}
+
 TEST_F(Sealing, a_dead_server_named_by_the_client_is_not_waited_for) {
   const auto chunk = open_chunk();
   write(chunk, file, 0, 4096);
