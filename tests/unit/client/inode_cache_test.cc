@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "proto/block.h"
 #include "tests/sim/sim_scheduler.h"
 
 namespace dfs::client {

@@ -1,0 +1,295 @@
+#include "fuse-client/core/master_link.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "proto/rpc_server.h"
+#include "tests/unit/client/fake_cluster.h"
+
+namespace dfs::client {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// A master that answers what the test wants and keeps what it was asked.
+class MasterLinkTest : public testing::Test {
+ protected:
+  MasterLinkTest() { start_master(1); }
+
+  void start_master(std::uint64_t incarnation) {
+    incarnation_ = incarnation;
+    master_host_ = std::make_unique<FakeHost>(events_, network_, "master", 100 + incarnation);
+    auto server = RpcServer::create(master_host_->world(), kFakeMaster, incarnation,
+                                    [this](const RpcRequest& request) { answer(request); });
+    ASSERT_TRUE(server.has_value());
+    server_ = std::move(*server);
+  }
+  void kill_master() {
+    network_.drop_host("master");
+    master_host_->scheduler.kill();
+    server_.reset();
+    master_host_.reset();
+  }
+
+  void answer(const RpcRequest& request) {
+    const ReplyAddress to = request.reply_address();
+    if (request.envelope.type == MessageType::kOpenSession) {
+      ++session_.value;
+      server_->reply(to, OpenSessionReply{session_, "", incarnation_, 5000, 60000});
+      return;
+    }
+    seen_.push_back(request);
+    if (request.envelope.session != session_) {
+      server_->fail(to, make_error(ErrorCode::kSessionExpired));
+      return;
+    }
+    if (is_silent_) {
+      return;
+    }
+    switch (request.envelope.type) {
+      case MessageType::kKeepAlive:
+        if (!is_silent_to_keep_alives_) {
+          keep_alives_.push_back(*decode_body<KeepAliveRequest>(request.body));
+          server_->reply(to, KeepAliveReply{incarnation_});
+        }
+        break;
+      case MessageType::kUnlink: server_->reply(to, UnlinkReply{}); break;
+      case MessageType::kSetAttributes: server_->reply(to, AttributesReply{}); break;
+      case MessageType::kGetAttributes: server_->reply(to, AttributesReply{}); break;
+      case MessageType::kCloseSession: server_->reply(to, CloseSessionReply{}); break;
+      default: server_->fail(to, make_error(ErrorCode::kNotSupported));
+    }
+  }
+
+  void start() {
+    std::optional<Status> started;
+    link_.start(seconds(10), [&](Status status) { started = std::move(status); });
+    ASSERT_TRUE(run_until([&] { return started.has_value(); }));
+    ASSERT_TRUE(started->has_value());
+  }
+  bool run_until(const std::function<bool()>& predicate) {
+    return events_.run_until(predicate, std::chrono::minutes(2));
+  }
+  template <class Request>
+  CallId call(const Request& request) {
+    return link_.call(
+        request, [this](Result<typename Request::Reply> reply) { codes_.push_back(reply.code()); });
+  }
+  bool answered(std::size_t count) {
+    return run_until([this, count] { return codes_.size() == count; });
+  }
+  std::size_t seen(MessageType type) const {
+    return static_cast<std::size_t>(
+        std::count_if(seen_.begin(), seen_.end(),
+                      [type](const RpcRequest& each) { return each.envelope.type == type; }));
+  }
+  void next_session() { session_.value += 100; }
+
+  sim::SimEvents events_;
+  sim::SimNetwork network_{events_, 1};
+  std::unique_ptr<FakeHost> master_host_;
+  std::unique_ptr<RpcServer> server_;
+  std::uint64_t incarnation_ = 1;
+  SessionId session_;
+  bool is_silent_ = false;
+  bool is_silent_to_keep_alives_ = false;
+  std::vector<RpcRequest> seen_;
+  std::vector<KeepAliveRequest> keep_alives_;
+  std::vector<ErrorCode> codes_;
+  FakeHost host_{events_, network_, "client", 7};
+  MasterLink link_{host_.world(), kFakeMaster, "test"};
+};
+
+TEST_F(MasterLinkTest, start_fails_when_nobody_answers) {
+  kill_master();
+  std::optional<Status> started;
+  link_.start(seconds(3), [&](Status status) { started = std::move(status); });
+  EXPECT_FALSE(started.has_value());
+  ASSERT_TRUE(run_until([&] { return started.has_value(); }));
+  EXPECT_EQ(started->code(), ErrorCode::kUnavailable);
+}
+
+TEST_F(MasterLinkTest, changes_are_numbered_and_acknowledged_once_all_before_are_answered) {
+  start();
+  for (int i = 0; i < 3; ++i) {
+    call(SetAttributesRequest{});
+  }
+  ASSERT_TRUE(answered(3));
+  call(GetAttributesRequest{});
+  ASSERT_TRUE(answered(4));
+  ASSERT_EQ(seen_.size(), 4u);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(seen_[i].envelope.sequence, i + 1);
+    EXPECT_EQ(seen_[i].envelope.acknowledged, 0u);
+  }
+  EXPECT_EQ(seen_[3].envelope.sequence, 0u);
+  EXPECT_EQ(seen_[3].envelope.acknowledged, 3u);
+}
+
+TEST_F(MasterLinkTest, no_more_changes_are_unanswered_than_the_master_keeps_answers_for) {
+  start();
+  is_silent_ = true;
+  for (std::size_t i = 0; i < kUnansweredMax + 100; ++i) {
+    call(SetAttributesRequest{});
+  }
+  events_.run_for(milliseconds(100));
+  std::uint64_t highest = 0;
+  for (const RpcRequest& request : seen_) {
+    highest = std::max(highest, request.envelope.sequence);
+  }
+  EXPECT_LE(highest, kUnansweredMax);
+  is_silent_ = false;
+  EXPECT_TRUE(answered(kUnansweredMax + 100));
+}
+
+TEST_F(MasterLinkTest, calls_wait_for_a_master_that_restarts) {
+  start();
+  kill_master();
+  call(SetAttributesRequest{});
+  call(GetAttributesRequest{});
+  events_.run_for(seconds(20));
+  EXPECT_TRUE(codes_.empty());
+  start_master(2);
+  ASSERT_TRUE(answered(2));
+  EXPECT_EQ(codes_, (std::vector{ErrorCode::kOk, ErrorCode::kOk}));
+}
+
+TEST_F(MasterLinkTest, a_restarted_master_is_told_every_pin) {
+  start();
+  bool was_told = false;
+  link_.on_master_restart([&] { was_told = true; });
+  link_.pin(InodeId{5});
+  link_.pin(InodeId{6});
+  events_.run_for(seconds(1));
+  kill_master();
+  start_master(2);
+  ASSERT_TRUE(run_until([&] { return !keep_alives_.empty() && keep_alives_.back().full; }));
+  EXPECT_EQ(keep_alives_.back().pinned, (std::vector{InodeId{5}, InodeId{6}}));
+  EXPECT_TRUE(was_told);
+}
+
+TEST_F(MasterLinkTest, a_pin_is_told_within_its_delay_and_an_unpin_later) {
+  start();
+  link_.pin(InodeId{5});
+  events_.run_for(kPinDelay + milliseconds(5));
+  ASSERT_EQ(keep_alives_.size(), 1u);
+  EXPECT_EQ(keep_alives_[0].pinned, std::vector{InodeId{5}});
+  link_.unpin(InodeId{5});
+  events_.run_for(kUnpinDelay + milliseconds(5));
+  ASSERT_EQ(keep_alives_.size(), 2u);
+  EXPECT_EQ(keep_alives_[1].unpinned, std::vector{InodeId{5}});
+}
+
+TEST_F(MasterLinkTest, what_was_pinned_and_unpinned_at_once_is_not_told) {
+  start();
+  link_.pin(InodeId{5});
+  link_.unpin(InodeId{5});
+  call(UnlinkRequest{});
+  ASSERT_TRUE(answered(1));
+  EXPECT_EQ(seen(MessageType::kKeepAlive), 0u);
+}
+
+TEST_F(MasterLinkTest, an_unlink_waits_until_the_pins_before_it_are_confirmed) {
+  start();
+  is_silent_to_keep_alives_ = true;
+  link_.pin(InodeId{5});
+  call(UnlinkRequest{});
+  call(SetAttributesRequest{});
+  events_.run_for(seconds(1));
+  EXPECT_EQ(seen(MessageType::kUnlink), 0u);
+  EXPECT_EQ(seen(MessageType::kSetAttributes), 1u);
+  EXPECT_GE(seen(MessageType::kKeepAlive), 1u);
+  is_silent_to_keep_alives_ = false;
+  EXPECT_TRUE(answered(2));
+}
+
+TEST_F(MasterLinkTest, a_created_inode_is_not_told_again) {
+  start();
+  const std::uint64_t mark = link_.pin_mark();
+  link_.pin_created(InodeId{5}, mark);
+  call(UnlinkRequest{});
+  ASSERT_TRUE(answered(1));
+  EXPECT_EQ(seen(MessageType::kKeepAlive), 0u);
+}
+
+TEST_F(MasterLinkTest, a_created_inode_is_told_when_a_keep_alive_crossed_its_creation) {
+  start();
+  const std::uint64_t mark = link_.pin_mark();
+  events_.run_for(seconds(6));  // the regular one
+  ASSERT_EQ(keep_alives_.size(), 1u);
+  link_.pin_created(InodeId{5}, mark);
+  events_.run_for(seconds(1));
+  ASSERT_EQ(keep_alives_.size(), 2u);
+  EXPECT_EQ(keep_alives_[1].pinned, std::vector{InodeId{5}});
+}
+
+TEST_F(MasterLinkTest, an_expired_session_is_replaced_and_reads_are_repeated_in_it) {
+  start();
+  int replaced = 0;
+  link_.on_new_session([&] { ++replaced; });
+  link_.pin(InodeId{5});
+  events_.run_for(seconds(1));
+  next_session();
+  call(GetAttributesRequest{});
+  ASSERT_TRUE(answered(1));
+  EXPECT_EQ(codes_[0], ErrorCode::kOk);
+  EXPECT_EQ(replaced, 1);
+  ASSERT_TRUE(run_until([&] { return keep_alives_.back().full; }));
+  EXPECT_EQ(keep_alives_.back().pinned, std::vector{InodeId{5}});
+}
+
+TEST_F(MasterLinkTest, a_change_in_an_expired_session_fails_unless_it_may_be_repeated) {
+  start();
+  next_session();
+  call(UnlinkRequest{});
+  ASSERT_TRUE(answered(1));
+  EXPECT_EQ(codes_[0], ErrorCode::kSessionExpired);
+  next_session();
+  call(SetAttributesRequest{});
+  ASSERT_TRUE(answered(2));
+  EXPECT_EQ(codes_[1], ErrorCode::kOk);
+  const auto repeated = std::find_if(seen_.rbegin(), seen_.rend(), [](const RpcRequest& each) {
+    return each.envelope.type == MessageType::kSetAttributes;
+  });
+  EXPECT_EQ(repeated->envelope.sequence, 1u);  // numbers begin anew
+}
+
+TEST_F(MasterLinkTest, a_read_can_be_interrupted_at_any_time) {
+  start();
+  is_silent_ = true;
+  const CallId id = call(GetAttributesRequest{});
+  events_.run_for(milliseconds(10));
+  link_.interrupt(id);
+  EXPECT_TRUE(codes_.empty());  // never inside the call
+  ASSERT_TRUE(answered(1));
+  EXPECT_EQ(codes_[0], ErrorCode::kInterrupted);
+}
+
+TEST_F(MasterLinkTest, a_change_is_given_up_only_while_the_master_is_unreachable) {
+  start();
+  is_silent_ = true;
+  const CallId id = call(SetAttributesRequest{});
+  events_.run_for(milliseconds(10));
+  link_.interrupt(id);
+  events_.run_for(seconds(10));
+  EXPECT_TRUE(codes_.empty());  // the master is alive and works on it
+  kill_master();
+  ASSERT_TRUE(answered(1));
+  EXPECT_EQ(codes_[0], ErrorCode::kInterrupted);
+}
+
+TEST_F(MasterLinkTest, stop_closes_the_session_and_gives_up_when_nobody_listens) {
+  start();
+  kill_master();
+  const MonoTime begin = events_.now();
+  std::optional<Status> stopped;
+  link_.stop([&](Status status) { stopped = std::move(status); });
+  ASSERT_TRUE(run_until([&] { return stopped.has_value(); }));
+  EXPECT_LE(events_.now() - begin, seconds(5));
+}
+
+}  // namespace
+}  // namespace dfs::client
