@@ -162,6 +162,7 @@ void EventLoop::run() {
 
 bool EventLoop::run_until(const std::function<bool()>& done, Duration limit) {
   assert_own_thread();
+  is_stopped_ = false;  // of an earlier run(): a stopped loop never sleeps
   const MonoTime deadline = now() + limit;
   while (!done()) {
     if (now() >= deadline) {

@@ -41,6 +41,9 @@ void Committer::pump() {
 
 std::shared_ptr<Committer::Batch> Committer::next_batch() {
   auto batch = std::make_shared<Batch>();
+  // A committed range leaves the dirty buffer, so a later fsync could not send it again: were it
+  // lost with the master's unsynced transactions, that fsync would report success for it.
+  batch->request.durable = true;
   std::size_t extents = 0;
   while (!ready_.empty() && batch->parts.size() < kCommitFilesMax && extents < kCommitExtentsMax) {
     const InodeId inode = *ready_.begin();
@@ -48,7 +51,6 @@ std::shared_ptr<Committer::Batch> Committer::next_batch() {
     auto part = events_.take(inode, kCommitExtentsMax - extents);
     if (part) {
       extents += part->blocks.size();
-      batch->request.durable = batch->request.durable || part->is_durable;
       batch->request.files.push_back(part->commit);
       batch->parts.push_back(std::move(*part));
     }
@@ -79,7 +81,7 @@ void Committer::answered(const std::shared_ptr<Batch>& batch, Result<CommitExten
       result = make_error(error_code_from_wire(result->code),
                           "the master refused the commit of inode " + inode);
     }
-    events_.answered(std::move(batch->parts[i]), std::move(result), batch->request.durable);
+    events_.answered(std::move(batch->parts[i]), std::move(result));
   }
   pump_soon();
 }

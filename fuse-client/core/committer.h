@@ -23,7 +23,6 @@ inline constexpr std::chrono::seconds kCommitRetryDelay{1};
 struct CommitPart {
   FileCommit commit;
   std::vector<FlightBlockPtr> blocks;  // one for each extent
-  bool is_durable = false;
 };
 
 class Committer {
@@ -31,8 +30,7 @@ class Committer {
   struct Events {
     // The next part of this file with at most that many extents; none if it has nothing to commit.
     std::function<std::optional<CommitPart>(InodeId, std::size_t extents_max)> take;
-    // `durable`: what was answered is on the master's stable storage.
-    std::function<void(CommitPart, Result<FileCommitResult>, bool durable)> answered;
+    std::function<void(CommitPart, Result<FileCommitResult>)> answered;
   };
 
   Committer(World world, MasterLink& master, Events events);

@@ -31,8 +31,8 @@ Flusher::Flusher(World world, MasterLink& master, ChunkLinks& links, MemoryBudge
           world, master,
           {.take = [this](InodeId inode, std::size_t most) { return take_commit(inode, most); },
            .answered =
-               [this](CommitPart part, Result<FileCommitResult> result, bool durable) {
-                 commit_answered(std::move(part), std::move(result), durable);
+               [this](CommitPart part, Result<FileCommitResult> result) {
+                 commit_answered(std::move(part), std::move(result));
                }}),
       rewriter_(files_, memory, events,
                 {.drop = [this](FileState& file, const auto& blocks) { drop(file, blocks); },

@@ -70,9 +70,8 @@ class Flusher {
 
   void blocks_stable(const std::vector<FlightBlockPtr>& blocks);
   std::optional<CommitPart> take_commit(InodeId inode, std::size_t extents_max);
-  void commit_answered(CommitPart part, Result<FileCommitResult> result, bool durable);
-  void committed(FileState& file, const CommitPart& part, const FileCommitResult& result,
-                 bool durable);
+  void commit_answered(CommitPart part, Result<FileCommitResult> result);
+  void committed(FileState& file, const CommitPart& part, const FileCommitResult& result);
   void commit_failed(FileState& file, const CommitPart& part, const Error& error);
   void commit_if_ready(const FileState& file);
   std::vector<ChunkLocation> locations_of(const CommitPart& part);

@@ -53,18 +53,10 @@ std::optional<CommitPart> Flusher::take_commit(InodeId inode, std::size_t extent
     return std::nullopt;
   }
   file->is_committing = true;
-  const std::uint64_t last = part.blocks.back()->order;
-  const auto& flight = file->dirty.flight();
-  const bool is_last_whole =
-      part.blocks.size() == flight.size() || flight[part.blocks.size()]->order > last;
-  for (const FlushWaiter& waiter : file->waiters) {
-    const bool is_covered = waiter.up_to < last || (waiter.up_to == last && is_last_whole);
-    part.is_durable = part.is_durable || (waiter.is_durable && is_covered);
-  }
   return part;
 }
 
-void Flusher::commit_answered(CommitPart part, Result<FileCommitResult> result, bool durable) {
+void Flusher::commit_answered(CommitPart part, Result<FileCommitResult> result) {
   FileState& file = *files_.at(part.commit.inode);
   file.is_committing = false;
   std::vector<FlightBlockPtr> kept;
@@ -79,7 +71,7 @@ void Flusher::commit_answered(CommitPart part, Result<FileCommitResult> result, 
   if (!kept.empty()) {
     DFS_ASSERT(kept.size() == part.blocks.size());
     if (result) {
-      committed(file, part, *result, durable);
+      committed(file, part, *result);
     } else {
       commit_failed(file, part, result.error());
     }
@@ -90,8 +82,7 @@ void Flusher::commit_answered(CommitPart part, Result<FileCommitResult> result, 
   reap_soon(file.inode);
 }
 
-void Flusher::committed(FileState& file, const CommitPart& part, const FileCommitResult& result,
-                        bool durable) {
+void Flusher::committed(FileState& file, const CommitPart& part, const FileCommitResult& result) {
   if (events_.committed) {
     events_.committed(file.inode, part.commit.extents, result, locations_of(part));
   }
@@ -107,7 +98,7 @@ void Flusher::committed(FileState& file, const CommitPart& part, const FileCommi
   if (result.window_pieces_most > kWindowPiecesRewrite) {
     rewriter_.suggest(file, part.blocks);
   }
-  check_waiters(file, durable);
+  check_waiters(file, true);
 }
 
 void Flusher::commit_failed(FileState& file, const CommitPart& part, const Error& error) {

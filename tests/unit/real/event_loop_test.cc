@@ -250,5 +250,18 @@ TEST_F(EventLoopTest, timer_class_restarts_and_stops) {
   EXPECT_FALSE(timer.is_armed());
 }
 
+TEST_F(EventLoopTest, a_loop_that_was_stopped_sleeps_again_in_run_until) {
+  loop_->post([this] { loop_->stop(); });
+  loop_->run();
+  bool fired = false;
+  int asked = 0;
+  loop_->run_after(20ms, [&] { fired = true; });
+  ASSERT_TRUE(run_until([&] {
+    ++asked;
+    return fired;
+  }));
+  EXPECT_LT(asked, 10);
+}
+
 }  // namespace
 }  // namespace dfs::real
