@@ -37,6 +37,11 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
                [this](InodeId, const std::vector<Extent>& extents, const FileCommitResult& result,
                       const std::vector<ChunkLocation>& locations) {
                  inodes_.learn_commit(result, extents, locations);
+               },
+           .read_committed =
+               [this](InodeId inode, std::uint64_t offset, std::uint64_t length_bytes,
+                      Done<std::vector<DirtyRange>> done) {
+                 reader_.read_committed(inode, offset, length_bytes, std::move(done));
                }}),
       reader_(world, master_, write_back_, inodes_, blocks_, options_.write_wait),
       revalidate_timer_(world.scheduler) {
