@@ -221,7 +221,8 @@ SettingsGroup& SettingsGroup::add_command(const std::string& name, const std::st
   group = std::make_unique<SettingsGroup>();
   group->impl_->app = impl_->app->add_subcommand(name, help);
   group->impl_->app->fallthrough();
-  impl_->app->require_subcommand(0, 1);
+  // As many as are required already: at least one after require_command().
+  impl_->app->require_subcommand(static_cast<int>(impl_->app->get_require_subcommand_min()), 1);
   return *group;
 }
 
@@ -407,7 +408,7 @@ Settings::Parsed Settings::parse(int argc, const char* const* argv,
     const std::string reason =
         unknown.empty() ? error.what() : "unknown argument \"" + unknown.front() + "\"";
     parsed.exit_code = kUsageExitCode;
-    parsed.error = name + ": " + reason + "\nRun " + name + " --help for what can be given.\n";
+    parsed.error = name + ": " + reason + ", see " + name + " --help\n";
   }
   return parsed;
 }

@@ -84,7 +84,7 @@ class Settings : public SettingsGroup {
     bool should_run = false;
     int exit_code = 0;   // 0 after --help and --version, 2 for a usage error
     std::string output;  // for stdout
-    std::string error;   // for stderr, one or two lines
+    std::string error;   // for stderr, one line
 
     // Prints what there is to print and returns exit_code.
     int finish() const;

@@ -236,8 +236,8 @@ class CommandsTest : public ::testing::Test {
       : settings_({.name = "dfs-demo", .summary = "Shows commands", .default_file = ""}) {
     settings_.add_flag("json", json_, "For programs");
     SettingsGroup& node = settings_.add_command("node", "About servers");
+    node.require_command();  // before its commands: the order must not matter
     node.add_command("list", "List servers");
-    node.require_command();
     SettingsGroup& set = settings_.add_command("set", "Set a thing");
     set.add_positional("path", path_, true, "Where");
     set.add_number("replicas", replicas_, {1, 16}, "How many");
