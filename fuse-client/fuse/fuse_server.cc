@@ -10,6 +10,7 @@
 #include <cstring>
 #include <vector>
 
+#include "fuse-client/fuse/captured_stderr.h"
 #include "fuse-client/fuse/to_errno.h"
 #include "proto/limits.h"
 
@@ -98,8 +99,11 @@ FuseServer::~FuseServer() {
 
 Status FuseServer::mount(const std::string& directory) {
   DFS_ASSERT(!mounted_);
-  DFS_CHECK_OK(started_session(fuse_session_mount(session_, directory.c_str()),
-                               "cannot mount at " + directory));
+  CapturedStderr said;
+  const int result = fuse_session_mount(session_, directory.c_str());
+  const std::string why = said.text();
+  DFS_CHECK_OK(
+      started_session(result, "cannot mount at " + directory + (why.empty() ? "" : ": " + why)));
   mounted_ = true;
   return ok();
 }
@@ -244,6 +248,11 @@ void FuseServer::forget(InodeId inode, std::uint64_t count) {
     capability_absent_.erase(inode);
     client_.forget(inode);
   }
+}
+
+std::uint64_t FuseServer::lookup_count(InodeId inode) const {
+  const auto found = lookups_.find(inode);
+  return found == lookups_.end() ? 0 : found->second;
 }
 
 Buffer FuseServer::request_bytes(const char* data, std::size_t size_bytes) const {

@@ -104,6 +104,8 @@ class FuseServer {
   fuse_entry_param entry(const Attributes& attributes) const;
   void count_lookup(InodeId inode) { ++lookups_[inode]; }
   void forget(InodeId inode, std::uint64_t count);
+  std::uint64_t lookup_count(InodeId inode) const;
+  std::size_t known_inodes() const { return lookups_.size(); }
 
   // The bytes of the request being handled that begin at `data`; keeps its memory alive.
   Buffer request_bytes(const char* data, std::size_t size_bytes) const;

@@ -63,9 +63,13 @@ void op_setxattr(fuse_req_t request, fuse_ino_t inode, const char* name, const c
   } else if ((flags & XATTR_REPLACE) != 0) {
     change.mode = static_cast<std::uint8_t>(XattrMode::kReplaceOnly);
   }
+  // When it is set, too: a question asked before may be answered "absent" until then.
+  auto done = [&server, request, inode = change.inode](Result<Unit> result) {
+    server.forget_capability(inode);
+    server.answer_unit(request)(std::move(result));
+  };
   server.forget_capability(change.inode);
-  server.started(request,
-                 server.client().set_xattr(std::move(change), server.answer_unit(request)));
+  server.started(request, server.client().set_xattr(std::move(change), done));
 }
 
 void op_listxattr(fuse_req_t request, fuse_ino_t inode, std::size_t size) {

@@ -1,0 +1,234 @@
+// The handshake, lookup counts, files, interruption.
+#include "fuse-client/fuse/fuse_server.h"
+
+#include <cerrno>
+
+#include "tests/unit/fuse/fuse_rig.h"
+
+namespace dfs::fuse {
+namespace {
+
+constexpr std::uint64_t kRoot = FUSE_ROOT_ID;
+
+class FuseServerTest : public FuseRig {
+ protected:
+  void SetUp() override { start(); }
+  std::uint64_t lookups(std::uint64_t node) {
+    return server->lookup_count(server->from_kernel(node));
+  }
+};
+
+TEST_F(FuseServerTest, handshake_wants_what_the_adapter_relies_on) {
+  EXPECT_EQ(negotiated.major, static_cast<std::uint32_t>(FUSE_KERNEL_VERSION));
+  EXPECT_EQ(negotiated.max_write, 1u << 20);
+  EXPECT_GE(negotiated.max_pages, 256u);
+  EXPECT_EQ(negotiated.flags & FUSE_AUTO_INVAL_DATA, 0u);
+  EXPECT_EQ(negotiated.flags & FUSE_HANDLE_KILLPRIV, 0u);
+  EXPECT_EQ(negotiated.flags & FUSE_WRITEBACK_CACHE, 0u);
+  EXPECT_EQ(negotiated.flags & (FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS), 0u);
+  EXPECT_NE(negotiated.flags & FUSE_EXPLICIT_INVAL_DATA, 0u);
+  EXPECT_NE(negotiated.flags & FUSE_ATOMIC_O_TRUNC, 0u);
+  EXPECT_NE(negotiated.flags & FUSE_DO_READDIRPLUS, 0u);
+  EXPECT_NE(negotiated.flags & FUSE_BIG_WRITES, 0u);
+}
+
+TEST_F(FuseServerTest, lookups_are_counted_until_forgotten) {
+  const std::uint64_t node = make_directory(kRoot, "d");
+  EXPECT_EQ(lookups(node), 1u);
+  EXPECT_EQ(lookup(kRoot, "d").nodeid, node);
+  EXPECT_EQ(lookup(kRoot, "d").nodeid, node);
+  EXPECT_EQ(lookups(node), 3u);
+  forget(node, 2);
+  EXPECT_EQ(lookups(node), 1u);
+  EXPECT_EQ(server->known_inodes(), 1u);
+  forget(node, 1);
+  EXPECT_EQ(lookups(node), 0u);
+  EXPECT_EQ(server->known_inodes(), 0u);
+}
+
+TEST_F(FuseServerTest, many_are_forgotten_at_once) {
+  std::string forgets;
+  for (int i = 0; i < 10; ++i) {
+    fuse_forget_one one{};
+    one.nodeid = make_directory(kRoot, "d" + std::to_string(i));
+    one.nlookup = 1;
+    forgets += raw(one);
+  }
+  EXPECT_EQ(server->known_inodes(), 10u);
+  fuse_batch_forget_in in{};
+  in.count = 10;
+  kernel->send(FUSE_BATCH_FORGET, 0, raw(in) + forgets);
+  attributes(kRoot);
+  EXPECT_EQ(server->known_inodes(), 0u);
+}
+
+TEST_F(FuseServerTest, forgetting_too_much_or_the_unknown_does_no_harm) {
+  const std::uint64_t node = make_directory(kRoot, "d");
+  forget(node, 100);
+  forget(node, 1);
+  forget(999, 1);
+  EXPECT_EQ(server->known_inodes(), 0u);
+  EXPECT_EQ(lookup(kRoot, "d").nodeid, node);
+}
+
+TEST_F(FuseServerTest, absent_name_is_an_entry_the_kernel_may_keep) {
+  const fuse_entry_out absent = lookup(kRoot, "none");
+  EXPECT_EQ(absent.nodeid, 0u);
+  EXPECT_EQ(absent.entry_valid, 1u);
+  EXPECT_EQ(server->known_inodes(), 0u);
+}
+
+TEST_F(FuseServerTest, answer_that_cannot_be_delivered_gives_the_lookup_back) {
+  const std::uint64_t node = make_directory(kRoot, "d");
+  forget(node, 1);
+  const Opened file = create(kRoot, "f");
+  release(file);
+  forget(file.inode, 1);
+  ASSERT_EQ(server->known_inodes(), 0u);
+  const std::uint64_t directory = open_directory(kRoot);
+  fuse_read_in listing{};
+  listing.fh = directory;
+  listing.size = 4096;
+  kernel->send(FUSE_LOOKUP, kRoot, terminated("d"));
+  kernel->send(FUSE_READDIRPLUS, kRoot, raw(listing));
+  fuse_create_in creating{};
+  creating.flags = O_RDWR | O_CREAT;
+  creating.mode = S_IFREG | 0644;
+  kernel->send(FUSE_CREATE, kRoot, raw(creating) + terminated("g"));
+  server->process();
+  kernel->close();
+  run_for(std::chrono::seconds(2));
+  EXPECT_EQ(server->known_inodes(), 0u);
+}
+
+TEST_F(FuseServerTest, what_was_written_is_read_and_kept) {
+  const Opened file = create(kRoot, "f");
+  EXPECT_EQ(attributes(file.inode).uid, kernel->uid);
+  const std::string text(100'000, 'x');
+  EXPECT_EQ(write(file, 0, text), 0);
+  EXPECT_EQ(write(file, text.size(), "end"), 0);
+  EXPECT_EQ(attributes(file.inode).size, text.size() + 3);
+  EXPECT_EQ(read(file, text.size() - 2, 100), "xxend");
+  fuse_flush_in flush{};
+  flush.fh = file.handle;
+  EXPECT_EQ(error_of(FUSE_FLUSH, file.inode, raw(flush)), 0);
+  fuse_fsync_in sync{};
+  sync.fh = file.handle;
+  EXPECT_EQ(error_of(FUSE_FSYNC, file.inode, raw(sync)), 0);
+  release(file);
+  const Opened again = open(lookup(kRoot, "f").nodeid, O_RDONLY);
+  EXPECT_EQ(read(again, 0, 128 * 1024), text + "end");
+  EXPECT_EQ(read(again, 200'000, 10), "");
+  EXPECT_NE(again.reply.open_flags & FOPEN_NOFLUSH, 0u);
+  release(again);
+}
+
+TEST_F(FuseServerTest, truncation_comes_with_open) {
+  const Opened file = create(kRoot, "f");
+  EXPECT_EQ(write(file, 0, "old contents"), 0);
+  const Opened again = open(file.inode, O_WRONLY | O_TRUNC);
+  EXPECT_EQ(attributes(file.inode).size, 0u);
+  release(again);
+  release(file);
+}
+
+TEST_F(FuseServerTest, append_goes_to_the_true_end_and_drops_the_kernels_pages) {
+  const Opened file = create(kRoot, "f");
+  EXPECT_EQ(write(file, 0, "0123456789"), 0);
+  // The kernel's idea of the size is old: another client, or nothing read yet.
+  EXPECT_EQ(write(file, 4, "abc", O_APPEND), 0);
+  EXPECT_EQ(read(file, 0, 100), "0123456789abc");
+  ASSERT_TRUE(kernel->wait_for_notification());
+  const Answer notification = kernel->notifications().at(0);
+  EXPECT_EQ(notification.error, FUSE_NOTIFY_INVAL_INODE);
+  EXPECT_EQ(notification.at<fuse_notify_inval_inode_out>().ino, file.inode);
+  release(file);
+}
+
+TEST_F(FuseServerTest, waiting_call_is_interrupted) {
+  run_for(std::chrono::seconds(2));  // what is known of the root is old
+  master->pause();
+  const std::uint64_t waiting = kernel->send(FUSE_GETATTR, kRoot, raw(fuse_getattr_in{}));
+  run_for(std::chrono::milliseconds(500));
+  EXPECT_FALSE(kernel->answer(waiting));
+  fuse_interrupt_in interrupt{};
+  interrupt.unique = waiting;
+  kernel->send(FUSE_INTERRUPT, 0, raw(interrupt));
+  run_for(std::chrono::milliseconds(500));
+  const auto answer = kernel->answer(waiting);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->error, EINTR);
+  master->resume();
+  attributes(kRoot);
+}
+
+TEST_F(FuseServerTest, interrupt_of_an_answered_call_does_nothing) {
+  const std::uint64_t unique = kernel->send(FUSE_GETATTR, kRoot, raw(fuse_getattr_in{}));
+  ASSERT_TRUE(run_until([&] { return kernel->answer(unique).has_value(); }));
+  fuse_interrupt_in interrupt{};
+  interrupt.unique = unique;
+  kernel->send(FUSE_INTERRUPT, 0, raw(interrupt));
+  attributes(kRoot);
+}
+
+TEST_F(FuseServerTest, mounted_subdirectory_is_the_kernels_root) {
+  const std::uint64_t directory = make_directory(kRoot, "sub");
+  const std::uint64_t inside = make_directory(directory, "inside");
+  serve(InodeId{directory});
+  EXPECT_EQ(attributes(kRoot).ino, kRoot);
+  EXPECT_EQ(lookup(kRoot, "inside").nodeid, inside);
+  EXPECT_EQ(lookup(kRoot, "sub").nodeid, 0u);
+  const std::uint64_t handle = open_directory(kRoot);
+  const auto entries = list(kRoot, handle, 0, 4096);
+  ASSERT_EQ(entries.size(), 3u);
+  EXPECT_EQ(entries[0].name, ".");
+  EXPECT_EQ(entries[0].inode, kRoot);
+  EXPECT_EQ(entries[2].name, "inside");
+}
+
+TEST_F(FuseServerTest, first_read_moves_an_old_access_time_and_nothing_else) {
+  const Opened file = create(kRoot, "f");
+  EXPECT_EQ(write(file, 0, "text"), 0);
+  release(file);
+  run_for(std::chrono::seconds(5));
+  const fuse_attr before = attributes(file.inode);
+  const Opened reader = open(file.inode, O_RDONLY);
+  EXPECT_EQ(read(reader, 0, 4), "text");
+  const fuse_attr after = attributes(file.inode);
+  EXPECT_GE(after.atime, before.atime + 4);
+  EXPECT_EQ(after.mtime, before.mtime);
+  EXPECT_EQ(after.ctime, before.ctime);
+  EXPECT_EQ(after.ctimensec, before.ctimensec);
+  run_for(std::chrono::seconds(5));
+  EXPECT_EQ(attributes(file.inode).atime, after.atime);  // the master's word
+  const Opened again = open(file.inode, O_RDONLY);
+  EXPECT_EQ(read(again, 0, 4), "text");
+  run_for(std::chrono::seconds(5));
+  EXPECT_EQ(attributes(file.inode).atime, after.atime);  // young enough
+  run_for(std::chrono::hours(25));
+  const Opened later = open(file.inode, O_RDONLY);
+  EXPECT_EQ(read(later, 0, 4), "text");
+  EXPECT_GT(attributes(file.inode).atime, after.atime + 24 * 3600);
+  for (const Opened& each : {reader, again, later}) {
+    release(each);
+  }
+}
+
+class FuseServerNoAtimeTest : public FuseRig {};
+
+TEST_F(FuseServerNoAtimeTest, reads_leave_access_times_alone_when_told) {
+  client::ClientOptions options;
+  options.update_atime = false;
+  start(options);
+  const Opened file = create(kRoot, "f");
+  EXPECT_EQ(write(file, 0, "text"), 0);
+  run_for(std::chrono::seconds(5));
+  const fuse_attr before = attributes(file.inode);
+  EXPECT_EQ(read(file, 0, 4), "text");
+  run_for(std::chrono::seconds(5));
+  EXPECT_EQ(attributes(file.inode).atime, before.atime);
+  release(file);
+}
+
+}  // namespace
+}  // namespace dfs::fuse
