@@ -126,14 +126,15 @@ void Client::Impl::finish_open(OperationId id, const Attributes& attributes, Ope
   AttributeChange change;
   change.inode = attributes.inode;
   change.size_bytes = 0;
-  truncate(id, change, [this, inode = attributes.inode, flags, done](Result<Attributes> truncated) {
-    if (!truncated) {
-      unhold(inode);
-      done(std::move(truncated).error());
-      return;
-    }
-    done(add_handle(*truncated, flags));
-  });
+  change_when_settled(id, change,
+                      [this, inode = attributes.inode, flags, done](Result<Attributes> truncated) {
+                        if (!truncated) {
+                          unhold(inode);
+                          done(std::move(truncated).error());
+                          return;
+                        }
+                        done(add_handle(*truncated, flags));
+                      });
 }
 
 OpenedFile Client::Impl::add_handle(const Attributes& attributes, OpenFlags flags) {

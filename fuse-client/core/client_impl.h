@@ -131,7 +131,8 @@ class Client::Impl {
   Attributes current(const Attributes& answered) const;
   void fetch_attributes(OperationId id, InodeId inode, Done<Attributes> done);
   void change_attributes(OperationId id, const AttributeChange& change, Done<Attributes> done);
-  void truncate(OperationId id, const AttributeChange& change, Done<Attributes> done);
+  // A change that commits under way would undo, or that cuts what is buffered.
+  void change_when_settled(OperationId id, const AttributeChange& change, Done<Attributes> done);
   void name_removed(InodeId inode, std::uint32_t link_count);
   OperationId change_xattrs(InodeId inode, Done<Unit> done, auto request);
 

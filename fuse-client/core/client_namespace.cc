@@ -79,17 +79,21 @@ OperationId Client::Impl::set_attributes(AttributeChange change, Done<Attributes
                                     make_error(ErrorCode::kFileTooBig, "size over the limit"));
   }
   const OperationId id = begin();
-  if (change.size_bytes) {
-    truncate(id, change, tracked(id, std::move(done)));
+  // A commit under way may be sent again and come behind the change, and with it its own mtime.
+  const bool may_be_undone =
+      (change.mtime || change.mtime_now) && write_back_.is_committing(change.inode);
+  if (change.size_bytes || may_be_undone) {
+    change_when_settled(id, change, tracked(id, std::move(done)));
   } else {
     change_attributes(id, change, tracked(id, std::move(done)));
   }
   return id;
 }
 
-void Client::Impl::truncate(OperationId id, const AttributeChange& change, Done<Attributes> done) {
+void Client::Impl::change_when_settled(OperationId id, const AttributeChange& change,
+                                       Done<Attributes> done) {
   // Not to be interrupted once bytes are forgotten: the change must follow.
-  write_back_.cut(change.inode, *change.size_bytes,
+  write_back_.cut(change.inode, change.size_bytes.value_or(kFileBytesMax),
                   [this, id, change, done = std::move(done)](Result<Unit> cut) {
                     if (!cut) {
                       write_back_.release_cut(change.inode);

@@ -1,5 +1,6 @@
 #include "fuse-client/core/write_back.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "fuse-client/core/flusher.h"
@@ -81,6 +82,17 @@ void WriteBack::set_mtime(InodeId inode, Timestamp mtime) {
   if (FileState* file = impl_->flusher.find(inode)) {
     file->dirty.set_mtime(mtime);
   }
+}
+
+bool WriteBack::is_committing(InodeId inode) const {
+  const FileState* file = impl_->flusher.find(inode);
+  if (file == nullptr) {
+    return false;
+  }
+  const auto& flight = file->dirty.flight();
+  return std::any_of(flight.begin(), flight.end(), [](const FlightBlockPtr& block) {
+    return block->state == FlightBlock::State::kCommitting;
+  });
 }
 
 std::vector<DirtyRange> WriteBack::dirty_ranges(InodeId inode, std::uint64_t begin,

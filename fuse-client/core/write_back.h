@@ -88,6 +88,8 @@ class WriteBack {
   // carry this mtime, and dirty_attributes tells it, until the next write. No effect without dirty
   // bytes.
   void set_mtime(InodeId inode, Timestamp mtime);
+  // A CommitExtents that names the inode has been sent and not been answered.
+  bool is_committing(InodeId inode) const;
 
   // Dirty bytes within [begin, end), sorted, not overlapping, newest contents.
   std::vector<DirtyRange> dirty_ranges(InodeId inode, std::uint64_t begin, std::uint64_t end) const;
