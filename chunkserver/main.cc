@@ -107,6 +107,19 @@ std::optional<std::string> host_towards(const dfs::real::HostPort& master, int f
   return std::nullopt;
 }
 
+// Wrong addresses are found before anything is touched, not when they are first used.
+Status check_addresses(const Configuration& config) {
+  const auto listen = dfs::real::parse_listen_address(config.listen);
+  if (!listen) {
+    return dfs::make_error(listen.code(), "--listen: " + listen.error().detail);
+  }
+  const auto master = dfs::real::parse_connect_address(config.master);
+  if (!master) {
+    return dfs::make_error(master.code(), "--master: " + master.error().detail);
+  }
+  return dfs::ok();
+}
+
 // What others are told. Port 0 stands for the port the server listens on.
 Result<Address> advertised(const Configuration& config) {
   if (!config.advertise.empty()) {
@@ -192,6 +205,7 @@ class Process {
             dfs::real::Daemon::create(*loop_, {[this] { stop(); }, [this] { log_->reopen(); }}));
     DFS_TRY(const LogLevel level, dfs::real::parse_log_level(config_.log_level));
     DFS_TRY(log_, dfs::real::SpdLog::create(level, config_.log_file));
+    DFS_CHECK_OK(check_addresses(config_));
     DFS_TRY(Address advertise, advertised(config_));
     dfs::real::PosixDiskOptions disk_options;
     disk_options.threads = static_cast<std::size_t>(config_.disk_threads);

@@ -242,6 +242,15 @@ struct Settings::State {
 
 namespace {
 
+// Arguments and files may hold anything; a message is one line, and drives no terminal.
+std::string one_line(std::string text) {
+  for (char& c : text) {
+    const bool is_control = (c >= '\0' && c < ' ') || c == '\x7f';
+    c = is_control ? '?' : c;
+  }
+  return text + "\n";
+}
+
 const char* process_variable(const char* name) { return std::getenv(name); }
 
 // An empty variable counts as not set: that is how an EnvironmentFile takes one back.
@@ -396,7 +405,7 @@ Settings::Parsed Settings::parse(int argc, const char* const* argv,
     parsed.should_run = applied.has_value();
     if (!applied) {
       parsed.exit_code = kUsageExitCode;
-      parsed.error = name + ": " + applied.error().detail + "\n";
+      parsed.error = one_line(name + ": " + applied.error().detail);
     }
   } catch (const CLI::CallForHelp&) {
     parsed.output = impl_->app->help();
@@ -408,7 +417,7 @@ Settings::Parsed Settings::parse(int argc, const char* const* argv,
     const std::string reason =
         unknown.empty() ? error.what() : "unknown argument \"" + unknown.front() + "\"";
     parsed.exit_code = kUsageExitCode;
-    parsed.error = name + ": " + reason + ", see " + name + " --help\n";
+    parsed.error = one_line(name + ": " + reason + ", see " + name + " --help");
   }
   return parsed;
 }
