@@ -77,7 +77,7 @@ nlohmann::json to_json(const Attributes& attributes, const std::vector<Extent>& 
     nlohmann::json replicas = nlohmann::json::array();
     for (const ReplicaDescription& replica : chunk.replicas) {
       replicas.push_back({{"node", replica.node.value},
-                          {"address", replica.address},
+                          {"address", escape(replica.address)},
                           {"state", state_name(replica)}});
     }
     chunk_list.push_back({{"chunk", id.value},

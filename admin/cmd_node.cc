@@ -25,8 +25,8 @@ nlohmann::json to_json(const NodeInfo& node) {
                            {"failed", directory.failed},
                            {"failure", escape(directory.failure)}});
   }
-  return {{"node", node.node.value},         {"uuid", node.uuid},
-          {"address", node.address},         {"zone", escape(node.zone)},
+  return {{"node", node.node.value},         {"uuid", escape(node.uuid)},
+          {"address", escape(node.address)}, {"zone", escape(node.zone)},
           {"state", state_name(node.state)}, {"heard_ms_ago", node.heard_ms_ago},
           {"replicas", node.replicas},       {"reserved_bytes", node.reserved_bytes},
           {"directories", directories}};

@@ -53,8 +53,8 @@ Verdict judge(const ClusterStatusReply& status) {
 nlohmann::json to_json(const ClusterStatusReply& status, const Verdict& verdict) {
   return {{"verdict", verdict.word},
           {"verdict_line", verdict.line},
-          {"cluster_id", status.cluster_id},
-          {"version", status.version},
+          {"cluster_id", escape(status.cluster_id)},
+          {"version", escape(status.version)},
           {"uptime_s", status.uptime_s},
           {"nodes_up", status.nodes_up},
           {"nodes_down", status.nodes_down},
@@ -86,8 +86,8 @@ Result<Output> status(ClusterCalls& calls, bool as_json) {
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
   std::string text = verdict.line + "\n\n";
   text += format_facts({
-      {"cluster",
-       status.cluster_id + ", master " + status.version + " up " + number(status.uptime_s) + " s"},
+      {"cluster", escape(status.cluster_id) + ", master " + escape(status.version) + " up " +
+                      number(status.uptime_s) + " s"},
       {"servers", number(status.nodes_up) + " up, " + number(status.nodes_down) + " down"},
       {"space", format_size(status.available_bytes) + " free of " +
                     format_size(status.total_bytes) + " on live servers (raw)"},

@@ -2,8 +2,10 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
 
 #include "admin/commands.h"
@@ -84,6 +86,16 @@ void translate_path(Words& words) {
   }
   std::ifstream table("/proc/self/mountinfo");
   const std::string text{std::istreambuf_iterator<char>(table), {}};
+  // Symlinks and ".." are followed only if they lead into a dfs mount: the same words may well name
+  // something in the filesystem and something else on this machine.
+  const std::unique_ptr<char, decltype(&std::free)> resolved(realpath(absolute.c_str(), nullptr),
+                                                             &std::free);
+  if (resolved != nullptr) {
+    words.path = dfs::admin::path_in_filesystem(resolved.get(), text, words.master);
+    if (words.path != resolved.get()) {
+      return;
+    }
+  }
   words.path = dfs::admin::path_in_filesystem(absolute, text, words.master);
 }
 

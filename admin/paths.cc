@@ -1,6 +1,7 @@
 // Paths: from a local mount to the filesystem, and from names to inodes.
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "admin/commands.h"
@@ -31,6 +32,7 @@ std::string unescape(const std::string& field) {
 }
 
 struct MountEntry {
+  std::string root;  // what of the filesystem is mounted: "/" but for bind mounts
   std::string directory;
   std::string type;
   std::string source;
@@ -42,7 +44,7 @@ MountEntry parse_mount(const std::string& line) {
   std::string word;
   MountEntry entry;
   for (int field = 0; field < 5 && words >> word; ++field) {
-    entry.directory = unescape(word);
+    entry.root = std::exchange(entry.directory, unescape(word));
   }
   while (words >> word && word != "-") {
   }
@@ -81,7 +83,7 @@ std::string path_in_filesystem(const std::string& path, const std::string& mount
     address += kDefaultPort;
   }
   master = address;
-  return best.source.substr(slash) + "/" + path.substr(best.directory.size());
+  return best.source.substr(slash) + best.root + "/" + path.substr(best.directory.size());
 }
 
 Result<Attributes> resolve_path(ClusterCalls& calls, const std::string& path) {

@@ -27,7 +27,10 @@ std::size_t printable_length(std::string_view text) {
   const bool is_control = length == 2 && byte(0) == 0xc2 && byte(1) < 0xa0;
   const bool is_overlong =
       (byte(0) == 0xe0 && byte(1) < 0xa0) || (byte(0) == 0xf0 && byte(1) < 0x90);
-  return is_control || is_overlong ? 0 : length;
+  // Surrogates and what lies beyond U+10FFFF are no characters: JSON readers and writers refuse
+  // them.
+  const bool is_none = (byte(0) == 0xed && byte(1) >= 0xa0) || (byte(0) == 0xf4 && byte(1) >= 0x90);
+  return is_control || is_overlong || is_none ? 0 : length;
 }
 
 // Columns on a screen, near enough: characters, not bytes.

@@ -9,6 +9,14 @@ constexpr const char* kClusterId = "0123456789abcdef0123456789abcdef";
 constexpr const char* kDatabase = "/var/lib/dfs/master.db";
 constexpr std::uint64_t kClientMemoryBytes = 16u << 20;
 
+Result<std::unique_ptr<master::SqliteStore>> open_store(const SimVfs& vfs, Timestamp now) {
+  return master::SqliteStore::open(kDatabase, {.vfs = vfs.name(),
+                                               .cache_bytes = 4u << 20,
+                                               .cluster_id = kClusterId,
+                                               .root_policy = {},
+                                               .now = now});
+}
+
 }  // namespace
 
 Process::Process(SimEnvironment& environment, std::string host)
@@ -56,11 +64,7 @@ MasterProcess::~MasterProcess() {
 
 void MasterProcess::make_core() {
   vfs_ = std::make_unique<SimVfs>(disk_, environment().events, environment().random.next_u64());
-  auto store = master::SqliteStore::open(kDatabase, {.vfs = vfs_->name(),
-                                                     .cache_bytes = 4u << 20,
-                                                     .cluster_id = kClusterId,
-                                                     .root_policy = {},
-                                                     .now = scheduler().wall_now()});
+  auto store = open_store(*vfs_, scheduler().wall_now());
   if (!store) {
     environment().fail("the master's database does not open: " + store.error().detail);
     return;
@@ -105,6 +109,16 @@ void MasterProcess::die_after(std::uint64_t changes, bool with_power, std::funct
     power_is_lost_ = with_power;
     tell();
   });
+}
+
+void MasterProcess::edit(const std::function<void(master::Store&)>& change) {
+  DFS_ASSERT(vfs_ == nullptr);
+  SimVfs vfs(disk_, environment().events, 1);
+  auto store = open_store(vfs, Timestamp{});
+  DFS_ASSERT(store.has_value());
+  DFS_ASSERT((*store)->begin().has_value());
+  change(**store);
+  DFS_ASSERT((*store)->commit(true).has_value());
 }
 
 void MasterProcess::live_on() {

@@ -79,6 +79,8 @@ class MasterProcess final : public Process {
   // Dies, or loses power, before its (changes + 1)th change of the disk from now on.
   void die_after(std::uint64_t changes, bool with_power, std::function<void()> died);
   void live_on();  // takes die_after() back
+  // Changes its database behind its back. Precondition: not alive, reaped.
+  void edit(const std::function<void(master::Store&)>& change);
 
  private:
   void make_core() override;
