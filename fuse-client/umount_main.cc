@@ -51,6 +51,11 @@ bool take_flags(const char* flags, UmountRequest& request) {
   return true;
 }
 
+bool refuse(const std::string& why) {
+  std::fprintf(stderr, "umount.fuse.dfs: %s, see umount.fuse.dfs --help\n", why.c_str());
+  return false;
+}
+
 bool parse(int argc, char** argv, UmountRequest& request) {
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
@@ -62,16 +67,16 @@ bool parse(int argc, char** argv, UmountRequest& request) {
       ++i;
     } else if (word.size() > 1 && word[0] == '-') {
       if (!take_flags(argv[i] + 1, request)) {
-        std::fprintf(stderr, "umount.fuse.dfs: unknown flag %s\n", argv[i]);
-        return false;
+        return refuse("unknown flag " + word);
       }
     } else if (request.directory.empty()) {
       request.directory = word;
     } else {
-      return false;
+      return refuse("one directory at a time, not also " + word);
     }
   }
-  return request.help || request.version || !request.directory.empty();
+  const bool is_whole = request.help || request.version || !request.directory.empty();
+  return is_whole || refuse("which directory?");
 }
 
 // A descriptor of the process that serves the mount, or none when it does not say.
@@ -115,10 +120,12 @@ int run(const UmountRequest& request) {
   const int flags =
       UMOUNT_NOFOLLOW | (request.force ? MNT_FORCE : 0) | (request.lazy ? MNT_DETACH : 0);
   if (umount2(request.directory.c_str(), flags) != 0) {
-    complain(request.directory, errno == EBUSY ? "target is busy" : std::strerror(errno));
+    complain(request.directory, errno == EBUSY    ? "target is busy"
+                                : errno == EINVAL ? "not mounted"
+                                                  : std::strerror(errno));
     return kExitFailure;
   }
-  dfs::mount::remove_from_utab(request.directory);
+  dfs::mount::clean_utab(request.directory);
   if (client.get() >= 0) {
     pollfd ended{.fd = client.get(), .events = POLLIN, .revents = 0};
     if (poll(&ended, 1, kClientEndMs) == 0) {
@@ -134,7 +141,6 @@ int run(const UmountRequest& request) {
 int main(int argc, char** argv) {
   UmountRequest request;
   if (!parse(argc, argv, request)) {
-    std::fprintf(stderr, "Usage: umount.fuse.dfs DIR [-flnrv] [-t TYPE]\n");
     return kExitUsage;
   }
   if (request.help) {

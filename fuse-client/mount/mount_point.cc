@@ -24,8 +24,6 @@
 namespace dfs::mount {
 namespace {
 
-constexpr const char* kFilesystemType = "fuse.dfs";
-
 struct CloseDirectory {
   void operator()(DIR* listing) const { closedir(listing); }
 };
@@ -47,12 +45,20 @@ Result<std::string> resolve(const std::string& directory) {
   return std::string(path.get());
 }
 
-// A mount whose process is gone answers ENOTCONN to everything.
-Status replace_dead_mount(const std::string& directory) {
-  struct stat st {};
-  if (stat(directory.c_str(), &st) == 0 || errno != ENOTCONN) {
+// A mount whose process is gone answers ENOTCONN to everything that needs its process; stat(2) may
+// still be answered from the kernel's cache, opening never is.
+bool is_dead_mount(const std::string& directory) {
+  const real::OwnedFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return fd.get() < 0 && errno == ENOTCONN;
+}
+
+Status replace_dead_mount(const std::string& given) {
+  if (!is_dead_mount(given)) {
     return ok();
   }
+  // The table of mounts has absolute paths; resolving may need what is dead.
+  const auto resolved = resolve(given);
+  const std::string& directory = resolved ? *resolved : given;
   if (mounted_type(directory) != kFilesystemType) {
     return make_error(ErrorCode::kIo,
                       directory + " is a dead mount, but not of dfs: unmount it first");

@@ -8,6 +8,8 @@
 
 namespace dfs::mount {
 
+inline constexpr const char* kFilesystemType = "fuse.dfs";
+
 // Makes sure that DIR is an absolute path to a directory that may be mounted over; returns it
 // without symlinks. A dead dfs mount there (its client is gone) is detached first. Fails with
 // kNotFound, kNotDirectory, kNotEmpty (unless request.nonempty), kAccessDenied, each in one line.
@@ -27,9 +29,12 @@ void raise_read_ahead(const std::string& directory, unsigned kibibytes);
 // host) or kUnavailable (refused, no route, silent for `wait`).
 Status probe_master(const Source& source, Duration wait);
 
-// Notes the mount in util-linux's table, so that umount(8) calls umount.fuse.dfs; and takes the
-// note away. Without root there is no table: nothing happens.
+// Notes the mount in util-linux's table, so that umount(8) calls umount.fuse.dfs; and takes one
+// such note away. Without root there is no table: nothing happens.
 Status note_in_utab(const std::string& source, const std::string& directory);
 void remove_from_utab(const std::string& directory);
+// For umount.fuse.dfs, after it unmounted: takes all notes away unless another dfs is still mounted
+// there. umount(8) takes one away itself if it finds one, so with another below it is left to it.
+void clean_utab(const std::string& directory);
 
 }  // namespace dfs::mount

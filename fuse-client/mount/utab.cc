@@ -31,7 +31,7 @@ Status note_in_utab(const std::string& source, const std::string& directory) {
   }
   mnt_fs_set_source(fs.get(), source.c_str());
   mnt_fs_set_target(fs.get(), directory.c_str());
-  mnt_fs_set_fstype(fs.get(), "fuse.dfs");
+  mnt_fs_set_fstype(fs.get(), kFilesystemType);
   // With an entry of its own, umount(8) does not take its short cut past the helpers.
   mnt_fs_set_options(fs.get(), "uhelper=fuse.dfs");
   const int prepared = mnt_update_set_fs(update.get(), 0, nullptr, fs.get());
@@ -50,6 +50,16 @@ void remove_from_utab(const std::string& directory) {
   // Nothing there to remove is as good as removed.
   if (update != nullptr && mnt_update_set_fs(update.get(), 0, directory.c_str(), nullptr) == 0) {
     mnt_update_table(update.get(), nullptr);
+  }
+}
+
+void clean_utab(const std::string& directory) {
+  if (mounted_type(directory) == kFilesystemType) {
+    return;
+  }
+  constexpr int kStackedMax = 16;  // notes of mounts one over the other, or left by a crash
+  for (int i = 0; i < kStackedMax; ++i) {
+    remove_from_utab(directory);
   }
 }
 

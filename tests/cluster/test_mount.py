@@ -1,0 +1,311 @@
+"""Mounting and unmounting: what umount promises when things are well and when they are not, and that
+nothing a process waits for in a mount keeps it from being killed."""
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from cluster import ClusterTest, SCRATCH, program, run, wait_for_end
+from trees import pattern, read_file, write_file
+
+MIB = 1 << 20
+UTAB = "/run/mount/utab"
+
+
+def utab_entries(directory):
+    if not os.path.exists(UTAB):
+        return []
+    with open(UTAB, encoding="utf-8", errors="replace") as f:
+        return [line for line in f if f"TARGET={directory} " in line]
+
+
+def timed(action):
+    begin = time.monotonic()
+    result = action()
+    return result, time.monotonic() - begin
+
+
+class UnmountTest(ClusterTest):
+    def setUp(self):
+        self.cluster = self.new_cluster(servers=2)
+
+    def assert_gone(self, mount, times_mounted=0):
+        self.assertEqual(mount.is_mounted(), times_mounted > 0)
+        self.assertEqual(len(utab_entries(mount.directory)), times_mounted)
+
+    def test_umount_returns_when_everything_is_on_the_servers(self):
+        mount = self.cluster.mount()
+        self.assertEqual(len(utab_entries(mount.directory)), 1)
+        for i in range(40):
+            write_file(mount.path(f"small{i}"), pattern(i, 3000))
+        write_file(mount.path("large"), pattern("large", 48 * MIB))
+        client = os.pidfd_open(mount.client_pid())
+        mount.umount()
+        wait_for_end(client, limit_s=0)
+        self.assert_gone(mount)
+        other = self.cluster.mount("other")
+        for i in range(40):
+            self.assertEqual(read_file(other.path(f"small{i}")), pattern(i, 3000))
+        self.assertEqual(read_file(other.path("large")), pattern("large", 48 * MIB))
+
+    def test_umount_of_a_busy_mount_fails_and_changes_nothing(self):
+        mount = self.cluster.mount()
+        with open(mount.path("open"), "wb") as f:
+            f.write(b"before")
+            done = mount.umount(check=False)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("busy", done.stderr)
+            f.write(b" after")
+        self.assertEqual(len(utab_entries(mount.directory)), 1)
+        self.assertEqual(read_file(mount.path("open")), b"before after")
+        mount.umount()
+        self.assert_gone(mount)
+
+    def test_umount_that_cannot_flush_says_so_in_time_and_stays_mounted(self):
+        mount = self.cluster.mount(options=["write_wait=3s"])
+        write_file(mount.path("kept"), b"kept")
+        run("sync", mount.path("kept"))
+        for server in self.cluster.servers:
+            server.pause()
+        write_file(mount.path("lost"), pattern(1, MIB))
+        for server in self.cluster.servers:
+            server.kill()
+        done, taken_s = timed(lambda: mount.umount(check=False))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("not everything could be written", done.stderr)
+        self.assertLess(taken_s, 15)
+        self.assertTrue(mount.is_mounted())
+        self.assertEqual(len(utab_entries(mount.directory)), 1)
+        # What could not be written was said; nothing is left to wait for.
+        _, taken_s = timed(mount.umount)
+        self.assertLess(taken_s, 10)
+        self.assert_gone(mount)
+
+    def test_lazy_and_forced_umount_return_while_nobody_answers(self):
+        for flag in ["-l", "-f", "-lf"]:
+            with self.subTest(flag=flag):
+                mount = self.cluster.mount("mnt" + flag)
+                write_file(mount.path("f" + flag), b"x" * 100)
+                client = os.pidfd_open(mount.client_pid())
+                for daemon in [self.cluster.master, *self.cluster.servers]:
+                    daemon.pause()
+                _, taken_s = timed(lambda: mount.umount(flag))
+                for daemon in [self.cluster.master, *self.cluster.servers]:
+                    daemon.resume()
+                self.assertLess(taken_s, 5)
+                self.assert_gone(mount)
+                wait_for_end(client)  # and it writes what it had, once it can
+                other = self.cluster.mount("other" + flag)
+                self.assertEqual(read_file(other.path("f" + flag)), b"x" * 100)
+                other.umount()
+
+    def test_umount_of_a_dead_mount_succeeds(self):
+        mount = self.cluster.mount()
+        mount.kill_client()
+        self.assertRaises(OSError, os.listdir, mount.directory)
+        mount.umount()
+        self.assert_gone(mount)
+
+    def test_termination_flushes_and_unmounts(self):
+        mount = self.cluster.mount()
+        write_file(mount.path("f"), pattern(2, 5 * MIB))
+        pid = mount.client_pid()
+        client = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        wait_for_end(client)
+        self.assert_gone(mount)
+        mount.mount()
+        self.assertEqual(read_file(mount.path("f")), pattern(2, 5 * MIB))
+
+    def test_termination_while_a_file_is_open_loses_nothing_written_before(self):
+        mount = self.cluster.mount()
+        fd = os.open(mount.path("f"), os.O_WRONLY | os.O_CREAT)
+        os.write(fd, pattern(3, MIB))
+        pid = mount.client_pid()
+        client = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        wait_for_end(client)
+        self.assertRaises(OSError, os.close, fd)  # the mount is gone, and it says so
+        self.assert_gone(mount)
+        mount.mount()
+        self.assertEqual(read_file(mount.path("f")), pattern(3, MIB))
+
+    def test_two_mounts_at_one_place_come_off_one_by_one(self):
+        first = self.cluster.mount()
+        write_file(first.path("f"), b"below")
+        second = self.cluster.mount(options=["nonempty"])
+        write_file(second.path("g"), b"above")
+        self.assertEqual(len(utab_entries(first.directory)), 2)
+        second.umount()
+        self.assert_gone(first, times_mounted=1)
+        self.cluster.wait_until(lambda: os.path.exists(first.path("g")), "the other's file")
+        self.assertEqual(read_file(first.path("g")), b"above")
+        first.umount()
+        self.assert_gone(first)
+
+    def test_mounting_over_a_dead_mount_replaces_it(self):
+        mount = self.cluster.mount()
+        write_file(mount.path("f"), b"synced")
+        run("sync", mount.path("f"))
+        mount.kill_client()
+        mount.mount()  # at once, while the kernel still has attributes of the dead one
+        self.assertEqual(len(utab_entries(mount.directory)), 1)
+        self.assertEqual(read_file(mount.path("f")), b"synced")
+        mount.umount()
+        self.assert_gone(mount)
+
+
+class UserMountTest(ClusterTest):
+    USER = "nobody"
+
+    def setUp(self):
+        self.cluster = self.new_cluster(servers=2)
+        self.home = tempfile.mkdtemp(prefix="dfs-user-", dir=SCRATCH)
+        self.addCleanup(shutil.rmtree, self.home, ignore_errors=True)
+        user = pwd.getpwnam(self.USER)
+        self.owner = (user.pw_uid, user.pw_gid)
+        os.chown(self.home, *self.owner)
+        # As udev has it on machines where users mount.
+        mode = os.stat("/dev/fuse").st_mode & 0o777
+        self.addCleanup(os.chmod, "/dev/fuse", mode)
+        os.chmod("/dev/fuse", 0o666)
+        self.directory = os.path.join(self.home, "mnt")
+        self.addCleanup(run, "umount", "-l", self.directory, check=False)
+
+    def as_user(self, command, check=True):
+        return run("su", "-s", "/bin/sh", self.USER, "-c", command, check=check, cwd="/")
+
+    def test_a_user_mounts_works_and_unmounts(self):
+        root = self.cluster.mount()
+        os.mkdir(root.path("theirs"))
+        os.chown(root.path("theirs"), *self.owner)
+        source = self.cluster.address + "/theirs"
+        self.as_user(f"mkdir {self.directory} && {program('dfs')} {source} {self.directory}")
+        self.as_user(f"cd {self.directory} && echo text > f && mkdir d && mv f d/g && grep -q text d/g")
+        self.assertRaises(PermissionError, os.listdir, self.directory)  # not even root, by default
+        pid = int(self.as_user(f"getfattr --only-values -n dfs.client_pid {self.directory}",
+                               check=False).stdout or 0)
+        client = os.pidfd_open(pid) if pid else None
+        self.as_user(f"fusermount3 -u {self.directory}")
+        if client is not None:
+            wait_for_end(client)
+        self.assertFalse(os.path.ismount(self.directory))
+        self.cluster.wait_until(lambda: os.path.exists(root.path("theirs", "d", "g")), "the user's file")
+        self.assertEqual(read_file(root.path("theirs", "d", "g")), b"text\n")
+
+    def test_what_a_user_may_not_do_is_refused_in_one_line(self):
+        self.as_user(f"mkdir {self.directory}")
+        for options, place in [("-o allow_other", self.directory), ("", "/usr")]:
+            with self.subTest(options=options, place=place):
+                done = self.as_user(f"{program('dfs')} {options} {self.cluster.address} {place}", check=False)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+                self.assertFalse(os.path.ismount(self.directory))
+
+
+# Says "go", does it, says how it went.
+CHILD = """
+import os, sys
+path = sys.argv[1]
+if sys.argv[2] == "fsync":
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"y" * 5000)
+actions = {
+    "fsync": lambda: os.fsync(fd),
+    "read": lambda: open(path, "rb", buffering=0).read(),
+    "stat": lambda: os.stat(path),
+    "mkdir": lambda: os.mkdir(path),
+    "list": lambda: os.listdir(os.path.dirname(path)),
+    "write": lambda: [os.write(f, bytes(1 << 20)) for f in [os.open(path, os.O_WRONLY)] for _ in range(400)],
+}
+print("go", flush=True)
+actions[sys.argv[2]]()
+"""
+
+
+def waits_for_mount(pid):
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as f:
+            # For an answer, or for a page that an answer is to fill.
+            return f.read() in ("request_wait_answer", "folio_wait_bit_common", "wait_on_page_bit_common")
+    except OSError:
+        return False
+
+
+class InterruptTest(ClusterTest):
+    """Whatever is stopped, a process that waits for it dies when it is killed."""
+
+    KILL_LIMIT_S = 2.0
+
+    def setUp(self):
+        self.cluster = self.new_cluster(servers=2)
+        writer = self.cluster.mount("writer")
+        write_file(writer.path("f"), pattern(1, MIB))
+        write_file(writer.path("w"), b"")
+        writer.umount()
+        self.mount = self.cluster.mount(options=["mem_limit=32MiB"])
+
+    def daemons(self):
+        return [self.cluster.master, *self.cluster.servers]
+
+    def kill_while_waiting(self, action, name, sign=signal.SIGKILL):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, self.mount.path(name), action],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            self.assertEqual(child.stdout.readline(), b"go\n")
+            self.cluster.wait_until(lambda: waits_for_mount(child.pid), f"{action} waits", 20)
+            child.send_signal(sign)
+            _, taken_s = timed(lambda: child.wait(30))
+            self.assertLess(taken_s, self.KILL_LIMIT_S)
+            self.assertEqual(child.returncode, -sign)
+        finally:
+            child.kill()
+            child.stdout.close()
+
+    def check(self, stopped, actions):
+        for daemon in stopped:
+            daemon.pause()
+        try:
+            for action, name in actions:
+                with self.subTest(action=action):
+                    self.kill_while_waiting(action, name)
+        finally:
+            for daemon in stopped:
+                daemon.resume()
+        self.assertEqual(read_file(self.mount.path("f")), pattern(1, MIB))
+
+    def test_with_the_master_stopped(self):
+        self.check([self.cluster.master], [("stat", "x"), ("mkdir", "d"), ("list", "x"), ("read", "f")])
+
+    def test_with_the_servers_stopped(self):
+        self.check(self.cluster.servers, [("read", "f"), ("fsync", "n"), ("write", "w")])
+
+    def test_fsync_with_the_master_stopped(self):
+        fd = os.open(self.mount.path("n"), os.O_WRONLY | os.O_CREAT)
+        os.close(fd)
+        child = subprocess.Popen([sys.executable, "-c", CHILD.replace(
+            'print("go", flush=True)', 'print("go", flush=True); sys.stdin.readline()'),
+            self.mount.path("n"), "fsync"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.assertEqual(child.stdout.readline(), b"go\n")
+        self.cluster.master.pause()
+        try:
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            self.cluster.wait_until(lambda: waits_for_mount(child.pid), "fsync waits", 20)
+            child.kill()
+            _, taken_s = timed(lambda: child.wait(30))
+        finally:
+            self.cluster.master.resume()
+            child.kill()
+            child.communicate()
+        self.assertLess(taken_s, self.KILL_LIMIT_S)
+        self.assertEqual(read_file(self.mount.path("n")), b"y" * 5000)
+
+
+if __name__ == "__main__":
+    unittest.main()
