@@ -120,6 +120,7 @@ class Daemon:
 class Mount:
     def __init__(self, cluster, directory, source, options):
         self.cluster, self.directory, self.source, self.options = cluster, directory, source, options
+        self.pid = None
 
     def path(self, *parts):
         return os.path.join(self.directory, *parts)
@@ -128,6 +129,8 @@ class Mount:
         os.makedirs(self.directory, exist_ok=True)
         options = ["-o", ",".join(self.options)] if self.options else []
         run("mount", "-t", "fuse.dfs", self.source, self.directory, *options)
+        # Asked for now: with the master dead, asking the mount would wait for it.
+        self.pid = int(os.getxattr(self.directory, "dfs.client_pid"))
         return self
 
     def umount(self, *flags, check=True):
@@ -137,7 +140,7 @@ class Mount:
         return run("mountpoint", "-q", self.directory, check=False).returncode == 0
 
     def client_pid(self):
-        return int(os.getxattr(self.directory, "dfs.client_pid"))
+        return self.pid
 
     def kill_client(self):
         """kill -9 of the client process; the dead mount stays."""
