@@ -3,7 +3,6 @@ from the network: a logged reason, and the daemon goes on serving everybody else
 import os
 import random
 import shutil
-import signal
 import socket
 import sqlite3
 import struct
@@ -13,7 +12,7 @@ import threading
 import time
 import unittest
 
-from cluster import ClusterTest, Daemon, SCRATCH, free_ports, program, run
+from cluster import ClusterTest, SCRATCH, free_ports, program, run
 from trees import read_file, write_file
 from zmtp import LONG, MORE, Connection
 
@@ -120,9 +119,9 @@ class ArgumentsTest(RefusalTest):
             write_file(config, text.encode())
             for name in DAEMONS:
                 self.assert_refused(2, [config, *names], name, *self.daemon_flags(), "--config", config)
-        for name in [*DAEMONS, "dfs-admin"]:
-            self.assert_refused(2, [self.path("none")], name, "--config", self.path("none"))
-            self.assert_refused(2, [self.folder], name, "--config", self.folder)
+        for name, *words in [*([name] for name in DAEMONS), ["dfs-admin", "status"]]:
+            self.assert_refused(2, [self.path("none")], name, *words, "--config", self.path("none"))
+            self.assert_refused(2, [self.folder], name, *words, "--config", self.folder)
         write_file(config, b"frobnicate = 1\n")
         self.assert_refused(2, [config, "frobnicate"], "dfs-admin", "--config", config, "status")
         self.assert_refused(2, [config, "frobnicate"], "dfs-master", *self.daemon_flags(), DFS_CONFIG=config)
