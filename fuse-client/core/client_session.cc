@@ -4,6 +4,11 @@
 #include "fuse-client/core/client_impl.h"
 
 namespace dfs::client {
+namespace {
+
+constexpr Duration kSealWait = std::chrono::seconds(2);  // of an unmount
+
+}  // namespace
 
 Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
     : world_(world),
@@ -61,12 +66,20 @@ void Client::Impl::start(Done<Unit> done) {
 void Client::Impl::stop(Done<Unit> done) {
   revalidate_timer_.stop();
   write_back_.flush_all(true, [this, done = std::move(done)](Result<Unit> flushed) {
-    // What sealing says is of no use any more: the end of the session seals what is left.
-    write_back_.seal_all([this, flushed, done](Result<Unit>) {
+    auto go_on = std::make_shared<Task>([this, flushed, done] {
       sync_metadata(OperationId{}, [this, flushed, done](Result<Unit> synced) {
         stop_session(flushed ? std::move(synced) : flushed, done);
       });
     });
+    auto once = [go_on] {
+      if (const Task task = std::exchange(*go_on, nullptr)) {
+        task();
+      }
+    };
+    // What sealing says is of no use any more, and dead servers would be waited for: the end of the
+    // session seals what is left.
+    world_.scheduler.run_after(kSealWait, lifetime_.guard(once));
+    write_back_.seal_all([once](Result<Unit>) { once(); });
   });
 }
 
