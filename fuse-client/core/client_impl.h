@@ -133,6 +133,7 @@ class Client::Impl {
   void change_attributes(OperationId id, const AttributeChange& change, Done<Attributes> done);
   // A change that commits under way would undo, or that cuts what is buffered.
   void change_when_settled(OperationId id, const AttributeChange& change, Done<Attributes> done);
+  void answer_changed(OperationId id, const Attributes& answered, const Done<Attributes>& done);
   void name_removed(InodeId inode, std::uint32_t link_count);
   OperationId change_xattrs(InodeId inode, Done<Unit> done, auto request);
 

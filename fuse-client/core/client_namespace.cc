@@ -116,14 +116,28 @@ void Client::Impl::change_attributes(OperationId id, const AttributeChange& chan
   } else if (change.mtime_now || change.size_bytes) {
     write_back_.set_mtime(change.inode, world_.scheduler.wall_now());
   }
-  ask(id, change, [this, done = std::move(done)](auto reply, MonoTime sent_at) {
+  ask(id, change, [this, id, done = std::move(done)](auto reply, MonoTime sent_at) {
     if (!reply) {
       done(std::move(reply).error());
       return;
     }
     inodes_.learn_change(reply->attributes, reply->data_version_before, sent_at);
-    done(current(reply->attributes));
+    answer_changed(id, reply->attributes, done);
   });
+}
+
+// The answer to a change may be a kept one that was sent again: commits of this client that came
+// behind it are then neither in it nor dirty any more. Or what is known was asked for later but
+// answered before the change. When the two differ, only the master can tell.
+void Client::Impl::answer_changed(OperationId id, const Attributes& answered,
+                                  const Done<Attributes>& done) {
+  const Attributes* known = inodes_.attributes(answered.inode);
+  if (known != nullptr && *known == answered) {
+    done(merged(answered));
+    return;
+  }
+  inodes_.expire(answered.inode);
+  fetch_attributes(id, answered.inode, done);
 }
 
 // --- Names ---------------------------------------------------------------------------------------
@@ -226,15 +240,15 @@ OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
   }
   const OperationId id = begin();
   ask(id, request,
-      [this, parent = request.new_parent, done = tracked(id, std::move(done))](auto reply,
-                                                                               MonoTime sent_at) {
+      [this, id, parent = request.new_parent, done = tracked(id, std::move(done))](
+          auto reply, MonoTime sent_at) {
         if (!reply) {
           done(std::move(reply).error());
           return;
         }
         inodes_.expire(parent);
         inodes_.learn_entry(*reply, sent_at);
-        done(current(reply->attributes));
+        answer_changed(id, reply->attributes, done);
       });
   return id;
 }

@@ -31,7 +31,7 @@ bool are_sound(const std::vector<Extent>& extents) {
 
 bool InodeCache::is_overtaken(const Entry& entry, const Attributes& attributes,
                               MonoTime sent_at) const {
-  if (sent_at < entry.valid_from) {
+  if (sent_at < std::max(entry.valid_from, all_valid_from_)) {
     return true;
   }
   if (!entry.is_known) {
@@ -134,6 +134,10 @@ void InodeCache::learn_change(const Attributes& attributes, std::uint64_t versio
   }
 }
 
+MonoTime InodeCache::latest_question(const Entry& entry) const {
+  return std::max({entry.fetched_at, entry.valid_from, all_valid_from_});
+}
+
 void InodeCache::learn_commit(const FileCommitResult& result, const std::vector<Extent>& extents,
                               const std::vector<ChunkLocation>& locations) {
   const Attributes& attributes = result.attributes;
@@ -144,13 +148,13 @@ void InodeCache::learn_commit(const FileCommitResult& result, const std::vector<
                        attributes.data_version > result.data_version_before;
   if (!is_next) {
     // When it was sent is not known here: certainly not before the last answer that mattered.
-    learn(attributes, std::max(entry.fetched_at, entry.valid_from));
+    learn(attributes, latest_question(entry));
     return;
   }
   for (const Extent& extent : extents) {
     insert(entry, extent);
   }
-  take_own(entry, attributes, std::max(entry.fetched_at, entry.valid_from));
+  take_own(entry, attributes, latest_question(entry));
   evict(attributes.inode);
 }
 
@@ -204,6 +208,7 @@ void InodeCache::erase(InodeId inode) {
 }
 
 void InodeCache::expire_all() {
+  all_valid_from_ = scheduler_.now();
   std::vector<InodeId> held;
   for (auto place = entries_.begin(); place != entries_.end();) {
     const auto next = std::next(place);

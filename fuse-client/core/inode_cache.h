@@ -2,8 +2,8 @@
 // the contents the kernel's pages show.
 //
 // Attributes are fresh for kAttributeCacheTime from when the request was sent that brought them. An
-// answer that was overtaken by a newer one (smaller data version, or sent earlier) is ignored; but a
-// smaller data version in answer to a question asked since means that the master lost power and
+// answer that was overtaken by a newer one (smaller data version, or sent earlier) is ignored; but
+// a smaller data version in answer to a question asked since means that the master lost power and
 // with it what it had said, and is believed.
 // Extents hold for one data version: they are dropped with the first sign of another, unless
 // that is this client's own change directly after the known one. Sizes and extents say what the
@@ -107,6 +107,7 @@ class InodeCache {
   const Entry* find(InodeId inode) const;
   bool is_young(MonoTime sent_at) const;
   bool is_overtaken(const Entry& entry, const Attributes& attributes, MonoTime sent_at) const;
+  MonoTime latest_question(const Entry& entry) const;  // whose answer counts
   void take(Entry& entry, const Attributes& attributes, MonoTime sent_at);
   void take_own(Entry& entry, const Attributes& attributes, MonoTime sent_at);
   void pages_changed(Entry& entry, InodeId inode);
@@ -123,7 +124,8 @@ class InodeCache {
   InodeCacheLimits limits_;
   std::function<void(InodeId)> changed_;
   Entries entries_;
-  std::list<InodeId> idle_;  // not held, the longest unused first
+  MonoTime all_valid_from_ = MonoTime::min();  // as valid_from, for entries that are gone too
+  std::list<InodeId> idle_;                    // not held, the longest unused first
   std::size_t extent_count_ = 0;
 
   struct Location {
