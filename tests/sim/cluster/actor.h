@@ -37,6 +37,9 @@ class ActorHost {
   virtual void durable(const Positions& positions) = 0;
   // Whether some chunkserver was out of reach at or shortly before a time since `since`.
   virtual bool reads_may_fail(MonoTime since) = 0;
+  // Whether another application on this client does not know yet what it has lost: its lost writes
+  // are told to whoever syncs everything.
+  virtual bool others_are_unsure() = 0;
   virtual void found_cut(std::size_t actor, const Cut& cut) = 0;
   virtual void fail(const std::string& why) = 0;
   virtual void say(const std::string& what) = 0;  // for --verbose

@@ -243,6 +243,10 @@ void Actor::op_sync_all() {
   begin("sync");
   in_client([this](client::Client& client) {
     client.sync_all(answer<Unit>([this](Result<Unit> result) {
+      if (!result && host_.others_are_unsure()) {
+        end_operation();
+        return;
+      }
       if (is_checkable(result.code())) {
         for (const auto& [key, node] : model_.tree().nodes()) {
           if (node.is_regular()) {

@@ -234,7 +234,8 @@ std::optional<std::string> Model::contents_mismatch(const Tree& tree, const Obse
     const FileContents none;
     const FileContents& expected = known == contents_.end() ? none : known->second;
     if (auto mismatch = expected.mismatch(observed.nodes.at(inode).contents, loss_)) {
-      return "contents of inode " + std::to_string(inode.value) + ": " + *mismatch;
+      return "contents of key " + std::to_string(key.value) + " inode " +
+             std::to_string(inode.value) + ": " + *mismatch;
     }
   }
   return std::nullopt;

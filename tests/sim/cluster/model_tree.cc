@@ -36,11 +36,12 @@ bool Tree::is_below(NodeKey inner, NodeKey outer) const {
 }
 
 std::string Tree::path(NodeKey directory, const std::string& name) const {
-  std::string result = "/" + name;
+  constexpr std::size_t kShownBytes = 20;
+  std::string result = "/" + name.substr(0, kShownBytes);
   for (NodeKey at = directory; at != kRoot; at = node(at).parent) {
     for (const auto& [own_name, key] : node(node(at).parent).children) {
       if (key == at) {
-        result = "/" + own_name + result;
+        result = "/" + own_name.substr(0, kShownBytes) + result;
       }
     }
   }

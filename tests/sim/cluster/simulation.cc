@@ -60,6 +60,16 @@ class Simulation::Seat final : public ActorHost {
            simulation_.nuisances_->servers_troubled_since(since);
   }
 
+  bool others_are_unsure() override {
+    for (std::size_t i = 0; i < simulation_.actors_.size(); ++i) {
+      if (&simulation_.seats_[i]->process() == &process_ &&
+          simulation_.actors_[i]->model().loss() != Loss::kNothing) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   void found_cut(std::size_t actor, const Cut& cut) override {
     if (const auto wrong = simulation_.cuts_.add(actor, cut)) {
       simulation_.fail(*wrong);
