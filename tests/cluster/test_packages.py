@@ -196,6 +196,9 @@ class PackagesTest(unittest.TestCase):
                 shutil.copy(root.path(program), os.path.join(beside, program))
             verified = run("systemd-analyze", "verify", "--man=no", "--root", beside, unit)
             self.assertEqual(verified.stderr, "")
+            scripts = root.path("var/lib/dpkg/info", name)
+            self.assertRegex(read(scripts + ".prerm"), rf"deb-systemd-invoke stop '?{unit}")
+            self.assertRegex(read(scripts + ".postinst"), rf"_dh_action=restart[^$]*[^']*\$_dh_action '?{unit}")
             run("systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={EXPOSURE_MAX}", path)
 
     def configure(self, root):
