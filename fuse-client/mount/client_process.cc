@@ -8,6 +8,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "common/real/daemon.h"
 #include "common/real/event_loop.h"
@@ -50,11 +51,13 @@ class ClientProcess {
   Status run(const std::function<void()>& ready) {
     DFS_CHECK_OK(wait_for([this](client::Done<Unit> done) { client_.start(std::move(done)); }));
     Status mounted = mount(ready);
-    if (mounted) {
+    if (mounted && !is_stopping_) {
+      is_serving_ = true;
       loop_->run();
-      if (server_fd_watched_) {
-        loop_->unwatch_fd(server_->fd());
-      }
+      is_serving_ = false;
+    }
+    if (server_fd_watched_) {
+      loop_->unwatch_fd(server_->fd());
     }
     Status stopped = wait_for([this](client::Done<Unit> done) { client_.stop(std::move(done)); });
     if (!stopped) {
@@ -64,8 +67,12 @@ class ClientProcess {
     return mounted ? stopped : mounted;
   }
 
-  // SIGTERM: flush, unmount, and let run() end.
+  // SIGTERM: flush, unmount, and let run() end. Before run() serves it ends without serving; said
+  // again, or while it ends already, nothing more happens.
   void stop() {
+    if (std::exchange(is_stopping_, true) || !is_serving_) {
+      return;
+    }
     log_->info("told to stop: flushing and unmounting");
     client_.sync_all([this](Status status) {
       if (!status) {
@@ -119,14 +126,15 @@ class ClientProcess {
     DFS_TRY(server_, fuse::FuseServer::create(client_, *loop_, *log_, std::move(options)));
     DFS_CHECK_OK(server_->mount(directory_));
     server_->on_ready(ready);
-    server_fd_watched_ = true;
-    return loop_->watch_fd(server_->fd(), EPOLLIN, [this](std::uint32_t) {
+    DFS_CHECK_OK(loop_->watch_fd(server_->fd(), EPOLLIN, [this](std::uint32_t) {
       if (!server_->process()) {
         loop_->unwatch_fd(server_->fd());
         server_fd_watched_ = false;
         loop_->stop();
       }
-    });
+    }));
+    server_fd_watched_ = true;
+    return ok();
   }
 
   // The inode of SOURCE's subdirectory.
@@ -169,6 +177,8 @@ class ClientProcess {
   client::Client client_;
   std::unique_ptr<fuse::FuseServer> server_;
   bool server_fd_watched_ = false;
+  bool is_serving_ = false;
+  bool is_stopping_ = false;  // told to
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 nothing a process waits for in a mount keeps it from being killed."""
 import os
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -116,7 +117,12 @@ class UnmountTest(ClusterTest):
         write_file(mount.path("f"), pattern(2, 5 * MIB))
         pid = mount.client_pid()
         client = os.pidfd_open(pid)
-        os.kill(pid, signal.SIGTERM)
+        for _ in range(3):  # impatience changes nothing
+            try:
+                signal.pidfd_send_signal(client, signal.SIGTERM)
+            except ProcessLookupError:
+                break
+            select.select([client], [], [], 0.01)
         wait_for_end(client)
         self.assert_gone(mount)
         mount.mount()
