@@ -126,7 +126,6 @@ class Mount:
         return os.path.join(self.directory, *parts)
 
     def mount(self):
-        os.makedirs(self.directory, exist_ok=True)
         options = ["-o", ",".join(self.options)] if self.options else []
         run("mount", "-t", "fuse.dfs", self.source, self.directory, *options)
         # Asked for now: with the master dead, asking the mount would wait for it.

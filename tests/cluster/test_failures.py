@@ -155,7 +155,7 @@ class RestartTest(ClusterTest):
         source = os.path.join(cluster.folder, "source")
         run("cp", "-a", "/usr/include", source)
         archive = os.path.join(cluster.folder, "tree.tar")
-        run("tar", "-C", source, "-cf", archive, ".")
+        run("tar", "--format=posix", "-C", source, "-cf", archive, ".")
         return describe(source), archive
 
     def test_master_killed_during_tar_is_survived(self):

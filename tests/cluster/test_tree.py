@@ -22,7 +22,7 @@ class SourceTreeTest(ClusterTest):
         expected = describe(original)
         self.assertGreaterEqual(len(expected), FILES_MIN)
         archive = os.path.join(cluster.folder, "tree.tar")
-        run("tar", "-C", original, "-S", "-cf", archive, ".")
+        run("tar", "--format=posix", "-C", original, "-S", "-cf", archive, ".")
         run("tar", "-C", mount.directory, "-xpf", archive, timeout=600)
         mount.umount()
         cluster.stop_daemons()
