@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <string>
+#include <string_view>
 
 #include "fuse-client/fuse/fuse_server.h"
 
@@ -13,6 +14,16 @@ namespace {
 constexpr const char* kCapability = "security.capability";
 // Not stored: the process that serves this mount, for umount.fuse.dfs to wait for.
 constexpr const char* kClientPid = "dfs.client_pid";
+
+// POSIX ACLs and their like have a meaning that the kernel would expect to be kept: a stored ACL
+// that changes no mode would make `cp -a` believe it had set the permissions.
+bool is_unsupported(fuse_req_t request, std::string_view name) {
+  if (!name.starts_with("system.")) {
+    return false;
+  }
+  fuse_reply_err(request, EOPNOTSUPP);
+  return true;
+}
 
 // `size` 0 asks how large the answer is.
 void reply_value(fuse_req_t request, const std::string& value, std::size_t size) {
@@ -26,6 +37,9 @@ void reply_value(fuse_req_t request, const std::string& value, std::size_t size)
 }
 
 void op_getxattr(fuse_req_t request, fuse_ino_t kernel_inode, const char* name, std::size_t size) {
+  if (is_unsupported(request, name)) {
+    return;
+  }
   FuseServer& server = server_of(request);
   const InodeId inode = server.from_kernel(kernel_inode);
   const bool is_capability = name == std::string_view(kCapability);
@@ -53,6 +67,9 @@ void op_getxattr(fuse_req_t request, fuse_ino_t kernel_inode, const char* name, 
 
 void op_setxattr(fuse_req_t request, fuse_ino_t inode, const char* name, const char* value,
                  std::size_t size, int flags) {
+  if (is_unsupported(request, name)) {
+    return;
+  }
   FuseServer& server = server_of(request);
   SetXattrRequest change{.inode = server.from_kernel(inode),
                          .name = name,
@@ -87,6 +104,9 @@ void op_listxattr(fuse_req_t request, fuse_ino_t inode, std::size_t size) {
 }
 
 void op_removexattr(fuse_req_t request, fuse_ino_t inode, const char* name) {
+  if (is_unsupported(request, name)) {
+    return;
+  }
   FuseServer& server = server_of(request);
   server.started(request, server.client().remove_xattr(server.from_kernel(inode), name,
                                                        server.answer_unit(request)));

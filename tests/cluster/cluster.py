@@ -273,6 +273,7 @@ def is_dead_mount(directory):
 
 class ClusterTest(unittest.TestCase):
     """A test with a cluster of its own, made by new_cluster and taken down whatever happens."""
+    maxDiff = None
 
     def new_cluster(self, **arguments):
         cluster = Cluster(**arguments)

@@ -1,9 +1,10 @@
 """Two mounts, other users, odd names, large directories, fstab and IPv6."""
+import errno
 import os
-import subprocess
+import signal
 import unittest
 
-from cluster import ClusterTest, run
+from cluster import ClusterTest, run, wait_for_end
 from trees import pattern, read_file, write_file
 
 CACHE_LIMIT_S = 4  # flush age, the core's cache and the kernel's, and some slack
@@ -118,7 +119,7 @@ class NamespaceTest(ClusterTest):
             self.assertEqual(read_file(os.path.join(root, name)), name)
         with self.assertRaises(OSError) as caught:
             write_file(os.path.join(root, b"y" * 256), b"")
-        self.assertEqual(caught.exception.errno, 36)  # ENAMETOOLONG
+        self.assertEqual(caught.exception.errno, errno.ENAMETOOLONG)
 
     def test_extended_attributes(self):
         mount = self.new_cluster().mount()
@@ -132,6 +133,9 @@ class NamespaceTest(ClusterTest):
         self.assertEqual(os.getxattr(path, "user.two"), b"\0binary\xff")
         with self.assertRaises(FileExistsError):
             os.setxattr(path, "user.one", b"2", os.XATTR_CREATE)
+        with self.assertRaises(OSError) as caught:
+            os.setxattr(path, "system.posix_acl_access", b"\x02\0\0\0")
+        self.assertEqual(caught.exception.errno, errno.EOPNOTSUPP)
         os.removexattr(path, "user.one")
         with self.assertRaises(OSError):
             os.getxattr(path, "user.one")
@@ -163,7 +167,7 @@ class MountTest(ClusterTest):
         mount = self.new_cluster().mount(options=["ro"])
         with self.assertRaises(OSError) as caught:
             write_file(mount.path("file"), b"")
-        self.assertEqual(caught.exception.errno, 30)  # EROFS
+        self.assertEqual(caught.exception.errno, errno.EROFS)
         run("mount", "-o", "remount,rw", mount.directory)
         write_file(mount.path("file"), b"x")
         run("mount", "-o", "remount,ro", mount.directory)
@@ -178,14 +182,12 @@ class MountTest(ClusterTest):
         self.assertEqual(read_file(mount.path("file")), b"six")
 
     def test_sigterm_flushes_and_unmounts(self):
-        import signal
         cluster = self.new_cluster()
         mount = cluster.mount()
         write_file(mount.path("file"), b"flushed")
         pid = mount.client_pid()
         pidfd = os.pidfd_open(pid)
         os.kill(pid, signal.SIGTERM)
-        from cluster import wait_for_end
         wait_for_end(pidfd)
         self.assertFalse(mount.is_mounted())
         mount.mount()

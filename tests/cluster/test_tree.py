@@ -18,7 +18,7 @@ class SourceTreeTest(ClusterTest):
         make_special_tree(os.path.join(original, "special"))
         for source in SOURCES:
             if os.path.isdir(source):
-                run("cp", "-a", "--parents", source, original)
+                run("cp", "-a", source, os.path.join(original, source.strip("/").replace("/", "-")))
         expected = describe(original)
         self.assertGreaterEqual(len(expected), FILES_MIN)
         archive = os.path.join(cluster.folder, "tree.tar")
