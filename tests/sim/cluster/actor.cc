@@ -47,6 +47,11 @@ std::optional<MonoTime> Actor::waiting_since() const {
                                                                    : std::nullopt;
 }
 
+bool Actor::is_quiet(Duration time) const {
+  return (state_ == State::kResting || state_ == State::kDone) && is_sure() &&
+         host_.events().now() - issued_at_ >= time;
+}
+
 void Actor::rest() {
   if (operations_done_ >= options_.operations) {
     state_ = State::kDone;

@@ -24,6 +24,8 @@
 namespace dfs::sim {
 
 // What an actor needs of the simulation around it.
+class Actor;
+
 class ActorHost {
  public:
   virtual ~ActorHost() = default;
@@ -40,6 +42,8 @@ class ActorHost {
   // Whether another application on this client does not know yet what it has lost: its lost writes
   // are told to whoever syncs everything.
   virtual bool others_are_unsure() = 0;
+  // Applications on other clients.
+  virtual std::vector<const Actor*> strangers() = 0;
   virtual void found_cut(std::size_t actor, const Cut& cut) = 0;
   virtual void fail(const std::string& why) = 0;
   virtual void say(const std::string& what) = 0;  // for --verbose
@@ -64,6 +68,10 @@ class Actor {
   bool is_done() const { return state_ == State::kDone; }
   // Since when the operation under way waits; nothing when none does.
   std::optional<MonoTime> waiting_since() const;
+  // Differs after anything this actor does or suffers.
+  std::uint64_t stamp() const { return operations_begun_ + turn_ + loss_count_; }
+  // Nothing was asked for within `time`, and nothing is under way or in doubt.
+  bool is_quiet(Duration time) const;
   const std::string& current() const { return current_; }
   const Model& model() const { return model_; }
   Model& model() { return model_; }
@@ -144,6 +152,17 @@ class Actor {
   void op_read_link();
   void op_get_xattr();
   void op_list_xattrs();
+  void op_peek();
+  struct Peek {
+    const Actor* owner = nullptr;
+    std::uint64_t stamp = 0;
+    NodeKey key;
+    InodeId parent;
+    std::string name;
+  };
+  std::optional<Peek> random_peek();
+  void peek_read(const Peek& peek, const client::OpenedFile& file);
+  bool is_still_true(const Peek& peek, ErrorCode code);
   void list_on(NodeKey directory, std::uint64_t cookie);
 
   // --- choices ---

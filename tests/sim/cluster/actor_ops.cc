@@ -16,7 +16,7 @@ void Actor::next_operation() {
     std::uint32_t weight;
     void (Actor::*operation)();
   };
-  static constexpr std::array<Choice, 25> kChoices = {{
+  static constexpr std::array<Choice, 26> kChoices = {{
       {100, &Actor::op_create},        {40, &Actor::op_make},
       {50, &Actor::op_unlink},         {25, &Actor::op_remove_directory},
       {60, &Actor::op_rename},         {25, &Actor::op_link},
@@ -29,7 +29,7 @@ void Actor::next_operation() {
       {5, &Actor::op_sync_all},        {40, &Actor::op_stat},
       {40, &Actor::op_lookup},         {15, &Actor::op_list},
       {8, &Actor::op_read_link},       {8, &Actor::op_get_xattr},
-      {8, &Actor::op_list_xattrs},
+      {8, &Actor::op_list_xattrs},     {40, &Actor::op_peek},
   }};
   std::uint64_t total = 0;
   for (const Choice& choice : kChoices) {

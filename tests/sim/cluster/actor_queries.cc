@@ -2,6 +2,13 @@
 #include "tests/sim/cluster/actor.h"
 
 namespace dfs::sim {
+namespace {
+
+// Caches of another client may be this old, and a little more for the way.
+constexpr std::chrono::milliseconds kStrangersSeeAfter{1300};
+constexpr std::uint32_t kPeekBytes = 1u << 20;
+
+}  // namespace
 
 void Actor::op_stat() {
   const auto file = random_file(false);
@@ -112,6 +119,87 @@ void Actor::op_get_xattr() {
   };
   in_client([this, key, name, check](client::Client& client) {
     client.get_xattr(model_.inode(key), name, answer<std::string>(check));
+  });
+}
+
+// What another client synced and has left alone for the cache time must be seen here as it is.
+void Actor::op_peek() {
+  const auto peek = random_peek();
+  if (!peek) {
+    return;
+  }
+  begin("look at a stranger's inode " +
+        std::to_string(peek->owner->model().inode(peek->key).value));
+  const auto opened = [this, peek = *peek](Result<client::OpenedFile> file) {
+    if (is_still_true(peek, file.code())) {
+      peek_read(peek, *file);
+      return;
+    }
+    if (file) {
+      host_.client()->release(file->handle);
+    }
+    end_operation();
+  };
+  const auto looked_up = [this, peek = *peek, opened](Result<Attributes> got) {
+    if (!is_still_true(peek, got.code())) {
+      end_operation();
+      return;
+    }
+    if (const auto wrong = peek.owner->model().attributes_mismatch(peek.key, *got)) {
+      fail("a stranger's attributes: " + *wrong);
+    }
+    in_client([this, inode = got->inode, opened](client::Client& client) {
+      client.open(inode, {}, answer<client::OpenedFile>(opened));
+    });
+  };
+  in_client([this, peek = *peek, looked_up](client::Client& client) {
+    client.lookup(peek.parent, peek.name, answer<Attributes>(looked_up));
+  });
+}
+
+std::optional<Actor::Peek> Actor::random_peek() {
+  const auto strangers = host_.strangers();
+  if (strangers.empty()) {
+    return std::nullopt;
+  }
+  const Actor& owner = *strangers[random_.below(strangers.size())];
+  if (!owner.is_quiet(kStrangersSeeAfter)) {
+    return std::nullopt;
+  }
+  std::vector<Peek> found;
+  const Model& model = owner.model();
+  for (const auto& [directory, node] : model.tree().nodes()) {
+    for (const auto& [name, key] : node.children) {
+      if (model.tree().node(key).is_regular() && !model.is_unsynced(key)) {
+        found.push_back({&owner, owner.stamp(), key, model.inode(directory), name});
+      }
+    }
+  }
+  return found.empty() ? std::nullopt : std::optional(found[random_.below(found.size())]);
+}
+
+bool Actor::is_still_true(const Peek& peek, ErrorCode code) {
+  const bool is_unchanged = is_sure() && peek.owner->stamp() == peek.stamp;
+  return is_unchanged ? is_checkable(code, true) : false;
+}
+
+void Actor::peek_read(const Peek& peek, const client::OpenedFile& file) {
+  const auto read = [this, peek, handle = file.handle](Result<std::vector<Buffer>> got) {
+    host_.client()->release(handle);
+    if (is_still_true(peek, got.code())) {
+      std::string all;
+      for (const Buffer& piece : *got) {
+        all += piece.text();
+      }
+      const std::string expected = peek.owner->model().now(peek.key).substr(0, kPeekBytes);
+      if (const auto wrong = first_difference(expected, all)) {
+        fail("a stranger's contents " + *wrong);
+      }
+    }
+    end_operation();
+  };
+  in_client([this, handle = file.handle, read](client::Client& client) {
+    client.read(handle, 0, kPeekBytes, answer<std::vector<Buffer>>(read));
   });
 }
 

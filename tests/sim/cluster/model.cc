@@ -48,6 +48,16 @@ std::string difference(const std::string& what, std::uint64_t expected, std::uin
 
 Model::Model(InodeId root) { inodes_[Tree::kRoot] = root; }
 
+std::string Model::now(NodeKey key) const {
+  const auto known = contents_.find(key);
+  return known == contents_.end() ? std::string() : known->second.now();
+}
+
+bool Model::is_unsynced(NodeKey key) const {
+  const auto known = contents_.find(key);
+  return known != contents_.end() && known->second.is_unsynced();
+}
+
 void Model::note_write(NodeKey key, Positions known) {
   if (!now_.has(key)) {
     return;  // nameless: no state of the tree shows it

@@ -41,6 +41,8 @@ class Model {
   // Precondition: the inode of the node is known.
   InodeId inode(NodeKey key) const { return inodes_.at(key); }
   FileContents& contents(NodeKey key) { return contents_[key]; }
+  std::string now(NodeKey key) const;
+  bool is_unsynced(NodeKey key) const;
   // The file was written: its mtime is not known any more.
   void note_write(NodeKey key, Positions known);
 

@@ -70,6 +70,16 @@ class Simulation::Seat final : public ActorHost {
     return false;
   }
 
+  std::vector<const Actor*> strangers() override {
+    std::vector<const Actor*> found;
+    for (std::size_t i = 0; i < simulation_.actors_.size(); ++i) {
+      if (&simulation_.seats_[i]->process() != &process_) {
+        found.push_back(simulation_.actors_[i].get());
+      }
+    }
+    return found;
+  }
+
   void found_cut(std::size_t actor, const Cut& cut) override {
     if (const auto wrong = simulation_.cuts_.add(actor, cut)) {
       simulation_.fail(*wrong);
