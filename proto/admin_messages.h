@@ -112,8 +112,8 @@ struct ListChunksRequest {
 };
 
 // Sets the policy of one file or directory: new chunks and new children follow it. Fails with
-// kInvalidArgument (1 <= min_replicas <= replicas <= kReplicasMax does not hold), kStale. Setting it
-// twice is setting it once, so it needs no sequence.
+// kInvalidArgument (1 <= min_replicas <= replicas <= kReplicasMax does not hold), kStale. Setting
+// it twice is setting it once, so it needs no sequence.
 struct SetPolicyRequest {
   static constexpr MessageType kType = MessageType::kSetPolicy;
   using Reply = EmptyReply;

@@ -119,7 +119,7 @@ def check_words(path, lines):
             if match:
                 problem("pure", path, f"'{match.group(0).strip()}' in a core", number)
         if path.startswith(("tests/unit/", "tests/sim/")) and \
-                re.search(r"sleep_for|usleep\(|(?<![\w:])sleep\(", code):
+                re.search(r"sleep_for|usleep\(|(?<![\w:])sleep\([\w.]+\);", code):
             problem("sleep", path, "await the event instead", number)
         if "using namespace" in code and "chrono_literals" not in code and not code.startswith("  "):
             problem("namespace", path, "using namespace at file scope", number)
