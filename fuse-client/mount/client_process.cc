@@ -96,7 +96,8 @@ class ClientProcess {
     options.memory_bytes = request_.memory_bytes;
     options.connect_wait = request_.connect_wait;
     options.write_wait = request_.write_wait;
-    options.read_only = request_.read_only;
+    // Read-only is the kernel's to enforce: `mount -o remount,rw` changes it without telling us.
+    options.read_only = false;
     options.update_atime = !request_.no_atime;
     return options;
   }

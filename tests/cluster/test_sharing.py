@@ -76,8 +76,8 @@ class NamespaceTest(ClusterTest):
         listed = os.listdir(big)
         self.assertEqual(len(listed), 100_000)
         self.assertEqual(set(listed), expected)
-        rss = int(next(line for line in open(f"/proc/{cluster.master.process.pid}/status", encoding="ascii")
-                       if line.startswith("VmRSS")).split()[1])
+        with open(f"/proc/{cluster.master.process.pid}/status", encoding="ascii") as f:
+            rss = int(next(line for line in f if line.startswith("VmRSS")).split()[1])
         self.assertLess(rss, 300 * 1024)
         run("rm", "-rf", big)
         self.assertEqual(os.listdir(mount.directory), [])
