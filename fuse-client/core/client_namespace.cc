@@ -17,6 +17,9 @@ Attributes Client::Impl::merged(Attributes attributes) const {
   const auto dirty = write_back_.dirty_attributes(attributes.inode);
   if (dirty) {
     attributes.size_bytes = std::max(attributes.size_bytes, dirty->size_bytes_min);
+    // So that `du` right behind `cp` does not say 0; exact again once it is stored.
+    attributes.used_bytes =
+        std::min(attributes.size_bytes, attributes.used_bytes + dirty->dirty_bytes);
     attributes.mtime = dirty->mtime;
     attributes.ctime = std::max(attributes.ctime, dirty->ctime);
   }

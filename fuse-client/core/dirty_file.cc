@@ -324,6 +324,14 @@ void DirtyFile::add_views(std::uint64_t begin, std::uint64_t end,
   }
 }
 
+std::uint64_t DirtyFile::dirty_bytes() const {
+  std::uint64_t bytes = buffered_bytes_;
+  for (const FlightBlockPtr& block : flight_) {
+    bytes += block->length;
+  }
+  return bytes;
+}
+
 std::uint64_t DirtyFile::end() const {
   std::uint64_t end = 0;
   if (!buffered_.empty()) {

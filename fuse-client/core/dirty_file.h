@@ -60,6 +60,7 @@ class DirtyFile {
   bool has_buffered() const { return !buffered_.empty(); }
   bool is_clean() const { return buffered_.empty() && flight_.empty(); }
   std::uint64_t buffered_bytes() const { return buffered_bytes_; }
+  std::uint64_t dirty_bytes() const;  // buffered and in flight; what is both counts twice
   // What the buffered bytes will take in chunks.
   std::uint64_t buffered_room() const { return buffered_room_; }
   // Bytes written in a row up to the last write.

@@ -106,7 +106,10 @@ std::optional<DirtyAttributes> WriteBack::dirty_attributes(InodeId inode) const 
   if (file == nullptr || file->dirty.is_clean()) {
     return std::nullopt;
   }
-  return DirtyAttributes{file->dirty.end(), file->dirty.mtime, file->dirty.ctime};
+  return DirtyAttributes{.size_bytes_min = file->dirty.end(),
+                         .dirty_bytes = file->dirty.dirty_bytes(),
+                         .mtime = file->dirty.mtime,
+                         .ctime = file->dirty.ctime};
 }
 
 std::uint64_t WriteBack::lost_writes(InodeId inode) const {

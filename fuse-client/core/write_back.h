@@ -28,6 +28,7 @@ struct DirtyRange {
 // What uncommitted writes make of an inode's attributes.
 struct DirtyAttributes {
   std::uint64_t size_bytes_min = 0;  // end of the furthest dirty byte
+  std::uint64_t dirty_bytes = 0;     // at most this much of it is not stored yet
   Timestamp mtime;                   // of the last write, or what set_mtime said since
   Timestamp ctime;                   // of the last write
 };

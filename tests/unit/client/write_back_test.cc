@@ -16,6 +16,7 @@ TEST_F(WriteBackTest, written_bytes_are_visible_at_once_and_committed_by_a_flush
   ASSERT_EQ(write(kFile, 0, "hello"), ErrorCode::kOk);
   EXPECT_EQ(visible(kFile), "hello");
   EXPECT_EQ(cluster.contents(kFile), "");
+  EXPECT_EQ(write_back->dirty_attributes(kFile)->dirty_bytes, 5u);
   ASSERT_EQ(flush(kFile), ErrorCode::kOk);
   EXPECT_EQ(cluster.contents(kFile), "hello");
   EXPECT_TRUE(write_back->dirty_ranges(kFile, 0, 100).empty());
