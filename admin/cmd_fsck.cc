@@ -117,7 +117,8 @@ class Fsck {
              node.node,
              "server " + node.address + " is down: its replicas were not checked"});
       } else {
-        inventories_.emplace(node.node, Inventory(calls_, std::move(node)));
+        const NodeId id = node.node;
+        inventories_.emplace(id, Inventory(calls_, std::move(node)));
       }
     }
     return ok();
