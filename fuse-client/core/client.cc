@@ -34,7 +34,7 @@ OperationId Client::get_attributes(InodeId inode, Done<Attributes> done) {
   return impl_->get_attributes(inode, std::move(done));
 }
 OperationId Client::set_attributes(AttributeChange change, Done<Attributes> done) {
-  return impl_->set_attributes(std::move(change), std::move(done));
+  return impl_->set_attributes(change, std::move(done));
 }
 OperationId Client::make(CreateArguments arguments, Done<Attributes> done) {
   return impl_->make(create_request(std::move(arguments)), std::move(done));

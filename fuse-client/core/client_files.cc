@@ -346,7 +346,7 @@ OperationId Client::Impl::sync_all(Done<Unit> done) {
   auto answer = abandonable(id, std::move(done));
   write_back_.flush_all(true, [this, answer](Result<Unit> flushed) {
     sync_metadata(OperationId{}, [answer, flushed](Result<Unit> synced) {
-      answer(flushed ? std::move(synced) : flushed);
+      answer(flushed ? synced : flushed);
     });
   });
   return id;
