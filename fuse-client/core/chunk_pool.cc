@@ -188,8 +188,10 @@ void ChunkPool::open(const StoragePolicy& policy) {
   OpenChunkRequest request;
   request.policy = policy;
   request.avoid = avoided();
-  master_.call(request, Done<OpenChunkReply>(lifetime_.guard(
-                            [this, policy](auto&& reply) { opened(policy, std::move(reply)); })));
+  master_.call(request,
+               Done<OpenChunkReply>(lifetime_.guard([this, policy](Result<OpenChunkReply> reply) {
+                 opened(policy, std::move(reply));
+               })));
 }
 
 void ChunkPool::opened(const StoragePolicy& policy, Result<OpenChunkReply> reply) {

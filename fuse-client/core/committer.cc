@@ -59,9 +59,10 @@ std::shared_ptr<Committer::Batch> Committer::next_batch() {
 }
 
 void Committer::send(std::shared_ptr<Batch> batch) {
-  master_.call(batch->request,
-               Done<CommitExtentsReply>(lifetime_.guard(
-                   [this, batch](auto&& reply) { answered(batch, std::move(reply)); })));
+  master_.call(batch->request, Done<CommitExtentsReply>(
+                                   lifetime_.guard([this, batch](Result<CommitExtentsReply> reply) {
+                                     answered(batch, std::move(reply));
+                                   })));
 }
 
 void Committer::answered(const std::shared_ptr<Batch>& batch, Result<CommitExtentsReply> reply) {

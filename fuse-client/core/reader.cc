@@ -321,8 +321,11 @@ void Reader::read_committed(InodeId inode, std::uint64_t offset, std::uint64_t l
   collection->done = std::move(done);
   const MonoTime sent_at = world_.scheduler.now();
   master_.call(request, [this, request, collection, sent_at](Result<GetExtentsReply> reply) {
-    Status status = reply ? inodes_.learn_extents(*reply, window_begin_of(request.offset), sent_at)
-                          : Status(std::move(reply).error());
+    if (!reply) {
+      collection->done(std::move(reply).error());
+      return;
+    }
+    Status status = inodes_.learn_extents(*reply, window_begin_of(request.offset), sent_at);
     if (!status) {
       collection->done(std::move(status).error());
       return;

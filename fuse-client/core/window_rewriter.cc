@@ -98,11 +98,11 @@ void WindowRewriter::start(FileState& file, Job& job, std::uint64_t window) {
     job.newer.emplace_back(range.file_offset, range.file_offset + range.data.size());
   }
   file.is_rewriting = true;
-  write_back_.read_committed(
-      file.inode, window * kWindow, kWindow,
-      lifetime_.guard([this, inode = file.inode, token = job.token](auto&& contents) {
-        read(inode, token, std::move(contents));
-      }));
+  write_back_.read_committed(file.inode, window * kWindow, kWindow,
+                             lifetime_.guard([this, inode = file.inode, token = job.token](
+                                                 Result<std::vector<DirtyRange>> contents) {
+                               read(inode, token, std::move(contents));
+                             }));
 }
 
 void WindowRewriter::wrote(InodeId inode, std::uint64_t begin, std::uint64_t end) {
