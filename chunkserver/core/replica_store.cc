@@ -17,6 +17,16 @@ ReplicaStore::ReplicaStore(Disk& disk, DirectorySet& directories, Log& log, cons
       files_(bounds.open_files_max),
       deleted_(bounds.deleted_chunks_kept) {}
 
+// A waiter keeps its replica, and the replica keeps its waiters: one of them must let go.
+ReplicaStore::~ReplicaStore() {
+  for (const auto& [chunk, replica] : replicas_) {
+    if (replica->open != nullptr) {
+      const auto waiters = std::exchange(replica->open->waiters, {});
+      const auto idle_waiters = std::exchange(replica->open->idle_waiters, {});
+    }
+  }
+}
+
 void ReplicaStore::scan() {
   for (std::size_t i = 0; i < directories_.count(); ++i) {
     if (!directories_.is_usable(i)) {

@@ -27,6 +27,9 @@ namespace dfs::chunkserver {
 class ReplicaStore {
  public:
   ReplicaStore(Disk& disk, DirectorySet& directories, Log& log, const Bounds& bounds);
+  ~ReplicaStore();  // those who wait for writes are dropped, not told
+  ReplicaStore(const ReplicaStore&) = delete;
+  ReplicaStore& operator=(const ReplicaStore&) = delete;
 
   // Blocking, once at start: fills the table. Sealed chunks are trusted with their file's length,
   // torn tails of open ones are cut off. Files that are not ours or not readable as chunks are left
