@@ -68,12 +68,10 @@ void set_times(const SetAttributesRequest& request, Timestamp now, Attributes& a
   } else if (request.atime) {
     attributes.atime = *request.atime;
   }
-  if (request.mtime_now) {
+  if (request.mtime_now || (request.size_bytes && !request.mtime)) {
     attributes.mtime = now;
   } else if (request.mtime) {
     attributes.mtime = *request.mtime;
-  } else if (request.size_bytes) {
-    attributes.mtime = now;
   }
   if (!is_only_access(request)) {
     attributes.ctime = now;
