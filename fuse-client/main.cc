@@ -36,7 +36,7 @@ int fail(const std::string& why) {
 // counts. Blocks of cached data are far above this threshold.
 void bound_memory_of_allocator() {
   mallopt(M_ARENA_MAX, 2);
-  mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+  mallopt(M_MMAP_THRESHOLD, 32 * 1024);
   mallopt(M_TRIM_THRESHOLD, 8 * 1024 * 1024);
 }
 

@@ -1,11 +1,13 @@
 #include "fuse-client/mount/client_process.h"
 
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -24,6 +26,10 @@ namespace dfs::mount {
 namespace {
 
 constexpr unsigned kReadAheadKib = 1024;
+// mem_limit bounds what the core counts. What the allocator keeps of freed memory comes on top:
+// above this much of it, it has to give it back.
+constexpr std::uint64_t kSlackBytes = 24u << 20;
+constexpr Duration kMemoryCheckInterval = std::chrono::seconds(1);
 constexpr Duration kStopLimit = std::chrono::minutes(10);  // a bound beyond every wait inside
 
 std::string client_name(const std::string& directory) {
@@ -37,6 +43,14 @@ std::string log_destination(const MountRequest& request) {
   return request.log_file.empty() && !request.foreground ? real::kSystemLog : request.log_file;
 }
 
+std::uint64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::uint64_t total_pages = 0;
+  std::uint64_t resident_pages = 0;
+  statm >> total_pages >> resident_pages;
+  return resident_pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 class ClientProcess {
  public:
   ClientProcess(const MountRequest& request, std::string directory, real::EventLoop& loop,
@@ -46,6 +60,7 @@ class ClientProcess {
         loop_(&loop),
         log_(std::move(log)),
         transport_(*loop_, *log_),
+        memory_timer_(*loop_),
         client_(World{*loop_, random_, *log_, transport_}, options(), events()) {}
 
   Status run(const std::function<void()>& ready) {
@@ -121,7 +136,15 @@ class ClientProcess {
     return std::move(**answer);
   }
 
+  void bound_memory() {
+    if (resident_bytes() > request_.memory_bytes + kSlackBytes) {
+      malloc_trim(0);
+    }
+    memory_timer_.start(kMemoryCheckInterval, [this] { bound_memory(); });
+  }
+
   Status mount(const std::function<void()>& ready) {
+    bound_memory();
     DFS_TRY(const InodeId root, find_root());
     fuse::ServerOptions options{.root = root, .mount_options = request_.kernel_options};
     DFS_TRY(server_, fuse::FuseServer::create(client_, *loop_, *log_, std::move(options)));
@@ -175,6 +198,7 @@ class ClientProcess {
   std::unique_ptr<real::SpdLog> log_;
   real::SystemRandom random_;
   real::ZmqTransport transport_;
+  Timer memory_timer_;
   client::Client client_;
   std::unique_ptr<fuse::FuseServer> server_;
   bool server_fd_watched_ = false;
