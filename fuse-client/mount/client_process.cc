@@ -26,10 +26,9 @@ namespace dfs::mount {
 namespace {
 
 constexpr unsigned kReadAheadKib = 1024;
-// mem_limit bounds what the core counts. What the allocator keeps of freed memory comes on top:
-// above this much of it, it has to give it back.
-constexpr std::uint64_t kSlackBytes = 24u << 20;
-constexpr Duration kMemoryCheckInterval = std::chrono::seconds(1);
+// How often the allocator is made to give back what it keeps of freed memory, when that is too
+// much.
+constexpr Duration kMemoryCheckInterval = std::chrono::milliseconds(250);
 constexpr Duration kStopLimit = std::chrono::minutes(10);  // a bound beyond every wait inside
 
 std::string client_name(const std::string& directory) {
@@ -108,7 +107,8 @@ class ClientProcess {
     client::ClientOptions options;
     options.master = request_.source.address();
     options.name = client_name(directory_);
-    options.memory_bytes = request_.memory_bytes;
+    // Half is left to what the core cannot count: the allocator's gaps, messages in the transport.
+    options.memory_bytes = request_.memory_bytes / 2;
     options.connect_wait = request_.connect_wait;
     options.write_wait = request_.write_wait;
     // Read-only is the kernel's to enforce: `mount -o remount,rw` changes it without telling us.
@@ -137,7 +137,7 @@ class ClientProcess {
   }
 
   void bound_memory() {
-    if (resident_bytes() > request_.memory_bytes + kSlackBytes) {
+    if (resident_bytes() > request_.memory_bytes) {
       malloc_trim(0);
     }
     memory_timer_.start(kMemoryCheckInterval, [this] { bound_memory(); });
