@@ -345,9 +345,8 @@ OperationId Client::Impl::sync_all(Done<Unit> done) {
   const OperationId id = begin();
   auto answer = abandonable(id, std::move(done));
   write_back_.flush_all(true, [this, answer](Result<Unit> flushed) {
-    sync_metadata(OperationId{}, [answer, flushed](Result<Unit> synced) {
-      answer(flushed ? synced : flushed);
-    });
+    sync_metadata(OperationId{},
+                  [answer, flushed](Result<Unit> synced) { answer(flushed ? synced : flushed); });
   });
   return id;
 }
