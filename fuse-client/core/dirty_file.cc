@@ -207,8 +207,8 @@ FlightBlockPtr DirtyFile::split(const FlightBlockPtr& block, std::uint32_t first
   return second;
 }
 
-void DirtyFile::drop(const FlightBlockPtr& dropped) {
-  const FlightBlockPtr block = dropped;  // the caller's may be the very element of flight_
+// By value: the caller's may be the very element of flight_ that goes.
+void DirtyFile::drop(FlightBlockPtr block) {
   const auto at = std::find(flight_.begin(), flight_.end(), block);
   DFS_ASSERT(at != flight_.end());
   flight_.erase(at);

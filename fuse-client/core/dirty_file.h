@@ -42,7 +42,7 @@ class DirtyFile {
   // Precondition: `first_bytes` is a multiple of the cell size, less than its length.
   FlightBlockPtr split(const FlightBlockPtr& block, std::uint32_t first_bytes);
   // Committed, or lost: forgets the block.
-  void drop(const FlightBlockPtr& block);
+  void drop(FlightBlockPtr block);
   // Forgets buffered bytes at and beyond `size_bytes`.
   void cut(std::uint64_t size_bytes);
 
