@@ -64,7 +64,10 @@ struct ReadRequest {
   using Reply = ReadReply;
   ChunkId chunk;
   std::vector<ReadRange> ranges;
-  DFS_FIELDS(chunk, ranges)
+  // For a single range that ends with its block: the bytes of the chunk from there to here may
+  // follow in the bulk frame, as they are stored and not checked by the server. 0: none.
+  std::uint32_t neighbours_until = 0;
+  DFS_FIELDS(chunk, ranges, neighbours_until)
 };
 
 struct ReplicaInfo {

@@ -27,8 +27,9 @@ inline constexpr std::uint32_t kChecksumCellBytes = 4096;         // one CRC32C 
 // One append: a few large or many small blocks; bounds memory and time of one request. kTooLarge.
 inline constexpr std::uint32_t kAppendBytesMax = 4u << 20;
 inline constexpr std::uint32_t kAppendBlocksMax = 4096;
-inline constexpr std::uint32_t kReadRangesMax = 256;      // one read request; kTooLarge
-inline constexpr std::uint32_t kReadBytesMax = 4u << 20;  // its answer; kTooLarge
+inline constexpr std::uint32_t kReadNeighboursBytesMax = 512u << 10;  // no more come along
+inline constexpr std::uint32_t kReadRangesMax = 256;                  // one read request; kTooLarge
+inline constexpr std::uint32_t kReadBytesMax = 4u << 20;              // its answer; kTooLarge
 // Smallest room worth a new chunk; with less on too many servers the cluster is full.
 inline constexpr std::uint32_t kChunkCapacityBytesMin = 1u << 20;
 

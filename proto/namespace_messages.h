@@ -77,7 +77,8 @@ struct CreateRequest {
 struct UnlinkReply {
   InodeId inode;                 // what the name stood for
   std::uint32_t link_count = 0;  // what is left
-  DFS_FIELDS(inode, link_count)
+  Attributes parent;             // the directory as it is now
+  DFS_FIELDS(inode, link_count, parent)
 };
 // Fails with kNotFound, kIsDirectory, kStale.
 struct UnlinkRequest {
@@ -104,7 +105,9 @@ struct RenameReply {
   InodeId moved;
   InodeId replaced;  // lost this name, or 0
   std::uint32_t replaced_link_count = 0;
-  DFS_FIELDS(moved, replaced, replaced_link_count)
+  // As they are now: what was moved (with an exchange, both) and the directories.
+  std::vector<Attributes> changed;
+  DFS_FIELDS(moved, replaced, replaced_link_count, changed)
 };
 // POSIX rename(2) and the two flags of renameat2(2). Fails with kNotFound, kExists, kNotEmpty,
 // kIsDirectory, kNotDirectory, kInvalidArgument (a directory into itself), kTooManyLinks, kStale.

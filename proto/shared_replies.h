@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,9 @@ struct EntryReply {
   bool has_extents = false;
   std::vector<Extent> extents;
   std::vector<ChunkLocation> locations;
-  DFS_FIELDS(attributes, has_extents, extents, locations)
+  // After a change of names: the directory as it is now, since its owner is asked for it next.
+  std::optional<Attributes> parent;
+  DFS_FIELDS(attributes, has_extents, extents, locations, parent)
 };
 
 struct AttributesReply {

@@ -35,7 +35,8 @@ struct Reader::Range {
   std::uint32_t cells_bytes = 0;
   std::size_t prefix_span = 0;  // not used when the checksums are known
   std::size_t cells_span = 0;
-  Checksums checksums;  // of the whole block
+  std::uint32_t neighbours_bytes = 0;  // behind the cells
+  Checksums checksums;                 // of the whole block
   Buffer cells;
 };
 
@@ -100,6 +101,9 @@ void Reader::read(const ReadRequest& request, Done done) {
     plan(*job, asked);
     sent_bytes += job->ranges.back().cells_bytes;
   }
+  if (request.neighbours_until != 0 && request.ranges.size() == 1) {
+    add_neighbours(*job, request.neighbours_until);
+  }
   if (sent_bytes > kBulkBytesMax) {
     job->done(make_error(ErrorCode::kTooLarge, "the cells of the ranges are too many"));
     return;
@@ -157,6 +161,19 @@ void Reader::plan(Job& job, const ReadRange& asked) {
     range.cells_span = job.add_span(range.cells_begin, end);
   }
   job.ranges.push_back(std::move(range));
+}
+
+// Widens the one span by what is stored behind the block.
+void Reader::add_neighbours(Job& job, std::uint32_t until) {
+  Range& range = job.ranges.front();
+  const std::uint32_t end = range.cells_begin + range.cells_bytes;
+  const bool ends_block = range.code == ErrorCode::kOk &&
+                          end == range.block_offset + block_total_bytes(range.block_bytes);
+  until = std::min(until, job.replica->length_bytes);
+  if (ends_block && until > end) {
+    range.neighbours_bytes = std::min(until - end, kReadNeighboursBytesMax);
+    job.spans[range.cells_span].end = end + range.neighbours_bytes;
+  }
 }
 
 ErrorCode Reader::check_range(const Replica& replica, const ReadRange& asked) const {
@@ -280,6 +297,13 @@ ErrorCode Reader::check(const Job& job, Range& range) {
     return ErrorCode::kCorrupt;
   }
   range.cells = std::move(*cells);
+  if (range.neighbours_bytes > 0) {
+    auto with_neighbours =
+        job.bytes(range.cells_span, range.cells_begin, range.cells_bytes + range.neighbours_bytes);
+    if (with_neighbours) {
+      range.cells = std::move(*with_neighbours);
+    }
+  }
   return ErrorCode::kOk;
 }
 

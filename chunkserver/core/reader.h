@@ -56,6 +56,7 @@ class Reader {
 
   static Status check_request(const ReadRequest& request);
   void plan(Job& job, const ReadRange& asked);
+  static void add_neighbours(Job& job, std::uint32_t until);
   ErrorCode check_range(const Replica& replica, const ReadRange& asked) const;
   void start(const JobPtr& job);
   void on_span_read(const JobPtr& job, std::size_t span, Result<Buffer> bytes);

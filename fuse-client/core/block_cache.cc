@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 namespace dfs::client {
@@ -23,7 +24,16 @@ std::optional<BlockRange> BlockCache::find(BlockId block, std::uint32_t at) {
     return std::nullopt;
   }
   frames_.splice(frames_.end(), frames_, place->second.frame);
-  return BlockRange{block, place->first.begin, place->second.data};
+  if (std::exchange(place->second.came_along, false) && first_use_) {
+    first_use_();
+  }
+  return BlockRange{block, place->first.begin, place->second.data, false};
+}
+
+std::uint32_t BlockCache::next_block(BlockId block) const {
+  const auto next = entries_.lower_bound({{block.chunk, block.offset + 1}, 0});
+  const bool is_there = next != entries_.end() && next->first.block.chunk == block.chunk;
+  return is_there ? next->first.block.offset : std::numeric_limits<std::uint32_t>::max();
 }
 
 std::pair<std::uint32_t, std::uint32_t> BlockCache::gap(BlockId block, std::uint32_t at,
@@ -74,7 +84,7 @@ void BlockCache::insert(std::vector<BlockRange> ranges, std::uint64_t frame_byte
       continue;
     }
     const BlockRangeKey key{range.block, range.begin};
-    entries_.emplace(key, Entry{std::move(range.data), frame});
+    entries_.emplace(key, Entry{std::move(range.data), frame, range.came_along});
     frame->keys.push_back(key);
   }
 }

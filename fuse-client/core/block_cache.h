@@ -6,6 +6,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <optional>
@@ -34,6 +35,7 @@ struct BlockRange {
   BlockId block;
   std::uint32_t begin = 0;
   Buffer data;
+  bool came_along = false;  // nobody asked for it yet
   std::uint32_t end() const { return begin + static_cast<std::uint32_t>(data.size()); }
 };
 
@@ -45,6 +47,10 @@ class BlockCache {
 
   // The range that holds `at`, which becomes the most recently used.
   std::optional<BlockRange> find(BlockId block, std::uint32_t at);
+  // The first block behind `block` in its chunk of which something is cached, or the end of all.
+  std::uint32_t next_block(BlockId block) const;
+  // Told when a range that came along is found for the first time.
+  void on_first_use(std::function<void()> handler) { first_use_ = std::move(handler); }
   // How far [begin, end) around `at`, which is not cached, is free of cached ranges.
   std::pair<std::uint32_t, std::uint32_t> gap(BlockId block, std::uint32_t at, std::uint32_t begin,
                                               std::uint32_t end) const;
@@ -64,10 +70,12 @@ class BlockCache {
   struct Entry {
     Buffer data;
     std::list<Frame>::iterator frame;
+    bool came_along = false;
   };
   bool overlaps(const BlockRange& range) const;
 
   MemoryBudget& memory_;
+  std::function<void()> first_use_;
   std::list<Frame> frames_;  // least recently used first
   std::map<BlockRangeKey, Entry> entries_;
   std::uint64_t bytes_ = 0;

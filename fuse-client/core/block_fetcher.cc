@@ -39,6 +39,7 @@ BlockFetcher::BlockFetcher(World world, ChunkLinks& links, MemoryBudget& memory,
       cache_(cache),
       events_(std::move(events)),
       chooser_(world.scheduler, world.random) {
+  cache_.on_first_use([this] { neighbours_.used(); });
   memory_.set_evictor([this](std::uint64_t bytes) { cache_.evict(bytes); });
   memory_.on_room([this] {
     if (!queue_.empty()) {
@@ -173,6 +174,7 @@ void BlockFetcher::dispatch() {
     }
   }
   for (Batch& batch : batches) {
+    add_neighbours(batch);
     send(std::move(batch));
   }
   for (const FetchPtr& fetch : hopeless) {
@@ -201,7 +203,7 @@ bool BlockFetcher::assign(const FetchPtr& fetch, std::vector<Batch>& batches) {
   const bool fits = latest != batches.rend() && latest->node == node &&
                     latest->bytes < kBatchBytes && latest->fetches.size() < kReadRangesMax;
   if (!fits) {
-    batches.push_back({chunk, node, where->addresses[*choice], {fetch}, fetch->size()});
+    batches.push_back({chunk, node, where->addresses[*choice], {fetch}, fetch->size(), 0});
   } else {
     latest->fetches.push_back(fetch);
     latest->bytes += fetch->size();
@@ -209,9 +211,29 @@ bool BlockFetcher::assign(const FetchPtr& fetch, std::vector<Batch>& batches) {
   return true;
 }
 
+// A small block brings what lies behind it, up to what is here already.
+void BlockFetcher::add_neighbours(Batch& batch) {
+  const BlockPart& part = batch.fetches.front()->part;
+  const bool is_small_block = batch.fetches.size() == 1 && part.begin == 0 &&
+                              part.end == part.block_bytes &&
+                              part.block_bytes <= kNeighbourBlockBytesMax;
+  if (!is_small_block) {
+    return;
+  }
+  const std::uint32_t end = part.block.offset + block_total_bytes(part.block_bytes);
+  const std::uint32_t until = std::min(end + neighbours_.bytes(), cache_.next_block(part.block));
+  if (until > end + kBlockHeaderBytes &&
+      memory_.try_reserve(MemoryBudget::Use::kInFlight, until - end)) {
+    batch.bytes += until - end;
+    batch.neighbours_until = until;
+    neighbours_.asked();
+  }
+}
+
 void BlockFetcher::send(Batch batch) {
   ReadRequest request;
   request.chunk = batch.chunk;
+  request.neighbours_until = batch.neighbours_until;
   for (const FetchPtr& fetch : batch.fetches) {
     request.ranges.push_back({.block_offset = fetch->part.block.offset,
                               .block_bytes = fetch->part.block_bytes,
@@ -260,8 +282,11 @@ void BlockFetcher::take_ranges(const Batch& batch, const RpcReply<ReadReply>& re
     parts.push_back(checked(*batch.fetches[i], result, reply.bulk.slice(at, size)));
     at += size;
     if (parts.back()) {
-      good.push_back({part.block, part.begin, *parts.back()});
+      good.push_back({part.block, part.begin, *parts.back(), false});
     }
+  }
+  if (batch.neighbours_until != 0) {
+    take_neighbours(batch, reply.bulk.slice(at, reply.bulk.size() - at), good);
   }
   // First, so that whoever is answered now and reads on finds it there.
   cache_.insert(std::move(good), reply.bulk.size());
@@ -271,6 +296,28 @@ void BlockFetcher::take_ranges(const Batch& batch, const RpcReply<ReadReply>& re
     } else {
       replica_failed(batch.fetches[i], batch.node, parts[i].error());
     }
+  }
+}
+
+// What came along is checked like everything else. Where it stops being sound blocks of this chunk
+// (the last one may be cut) it is left alone: whoever wants those asks, and then it is reported.
+void BlockFetcher::take_neighbours(const Batch& batch, Buffer bytes,
+                                   std::vector<BlockRange>& good) {
+  const BlockPart& part = batch.fetches.front()->part;
+  std::uint32_t offset = part.block.offset + block_total_bytes(part.block_bytes);
+  while (!bytes.empty()) {
+    const auto block = parse_block(bytes.bytes());
+    if (!block || block->header.chunk != batch.chunk || block->header.chunk_offset != offset) {
+      return;
+    }
+    const std::uint32_t payload_bytes = block->header.payload_bytes;
+    good.push_back({.block = {batch.chunk, offset},
+                    .begin = 0,
+                    .data = bytes.slice(block_prefix_bytes(payload_bytes), payload_bytes),
+                    .came_along = true});
+    const std::uint32_t total = block_total_bytes(payload_bytes);
+    bytes = bytes.slice(total, bytes.size() - total);
+    offset += total;
   }
 }
 

@@ -23,6 +23,7 @@
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/memory_budget.h"
+#include "fuse-client/core/neighbour_window.h"
 #include "fuse-client/core/replica_chooser.h"
 #include "proto/chunk_messages.h"
 #include "proto/namespace_messages.h"
@@ -77,7 +78,8 @@ class BlockFetcher {
     NodeId node;
     Address address;
     std::vector<FetchPtr> fetches;
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0;             // of the fetches, and of neighbours
+    std::uint32_t neighbours_until = 0;  // as in ReadRequest
   };
 
   void collect(const BlockPart& part, std::uint32_t unit_bytes, const WaiterPtr& waiter);
@@ -88,9 +90,11 @@ class BlockFetcher {
   void post_dispatch();
   void dispatch();
   bool assign(const FetchPtr& fetch, std::vector<Batch>& batches);
+  void add_neighbours(Batch& batch);
   void send(Batch batch);
   void answered(const Batch& batch, Result<RpcReply<ReadReply>> reply);
   void take_ranges(const Batch& batch, const RpcReply<ReadReply>& reply);
+  static void take_neighbours(const Batch& batch, Buffer bytes, std::vector<BlockRange>& good);
   Result<Buffer> checked(const Fetch& fetch, const ReadRangeResult& result, Buffer data) const;
   void replica_failed(const FetchPtr& fetch, NodeId node, const Error& error);
   void fetch_failed(const FetchPtr& fetch, NodeId node, ErrorCode code);
@@ -104,6 +108,7 @@ class BlockFetcher {
   BlockCache& cache_;
   Events events_;
   ReplicaChooser chooser_;
+  NeighbourWindow neighbours_;
   std::map<BlockRangeKey, FetchPtr> pending_;  // by block and begin; not overlapping
   std::deque<FetchPtr> queue_;                 // of pending_: not sent
   bool is_dispatch_posted_ = false;

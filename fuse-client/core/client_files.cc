@@ -53,7 +53,7 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
         const InodeId inode = reply->attributes.inode;
         master_.pin_created(inode, mark);
         hold(inode);
-        inodes_.expire(parent);
+        learn_directory(parent, reply->parent, sent_at);
         inodes_.learn_entry(*reply, sent_at);
         finish_open(id, current(reply->attributes), flags, done);
       });

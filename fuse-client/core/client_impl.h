@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -134,6 +135,7 @@ class Client::Impl {
   // A change that commits under way would undo, or that cuts what is buffered.
   void change_when_settled(OperationId id, const AttributeChange& change, Done<Attributes> done);
   void answer_changed(OperationId id, const Attributes& answered, const Done<Attributes>& done);
+  void learn_directory(InodeId directory, const std::optional<Attributes>& now, MonoTime sent_at);
   void name_removed(InodeId inode, std::uint32_t link_count);
   OperationId change_xattrs(InodeId inode, Done<Unit> done, auto request);
 

@@ -158,11 +158,21 @@ OperationId Client::Impl::make(CreateRequest request, Done<Attributes> done) {
           done(std::move(reply).error());
           return;
         }
-        inodes_.expire(parent);
+        learn_directory(parent, reply->parent, sent_at);
         inodes_.learn_entry(*reply, sent_at);
         done(current(reply->attributes));
       });
   return id;
+}
+
+// The kernel asks for the directory's attributes right after a change in it.
+void Client::Impl::learn_directory(InodeId directory, const std::optional<Attributes>& now,
+                                   MonoTime sent_at) {
+  if (now && now->inode == directory) {
+    inodes_.learn_renamed(*now, sent_at);
+  } else {
+    inodes_.expire(directory);
+  }
 }
 
 void Client::Impl::name_removed(InodeId inode, std::uint32_t link_count) {
@@ -185,12 +195,13 @@ OperationId Client::Impl::unlink(UnlinkRequest request, Done<Unit> done) {
   }
   const OperationId id = begin();
   ask(id, request,
-      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply, MonoTime) {
+      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply,
+                                                                           MonoTime sent_at) {
         if (!reply) {
           done(std::move(reply).error());
           return;
         }
-        inodes_.expire(parent);
+        learn_directory(parent, reply->parent, sent_at);
         name_removed(reply->inode, reply->link_count);
         done(ok());
       });
@@ -203,12 +214,13 @@ OperationId Client::Impl::remove_directory(RemoveDirectoryRequest request, Done<
   }
   const OperationId id = begin();
   ask(id, request,
-      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply, MonoTime) {
+      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply,
+                                                                           MonoTime sent_at) {
         if (!reply) {
           done(std::move(reply).error());
           return;
         }
-        inodes_.expire(parent);
+        learn_directory(parent, reply->parent, sent_at);
         inodes_.erase(reply->inode);
         done(ok());
       });
@@ -220,14 +232,14 @@ OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
     return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
   }
   const OperationId id = begin();
-  ask(id, request, [this, request, done = tracked(id, std::move(done))](auto reply, MonoTime) {
+  ask(id, request, [this, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
     if (!reply) {
       done(std::move(reply).error());
       return;
     }
-    inodes_.expire(request.parent);
-    inodes_.expire(request.new_parent);
-    inodes_.expire(reply->moved);
+    for (const Attributes& attributes : reply->changed) {
+      inodes_.learn_renamed(attributes, sent_at);
+    }
     if (reply->replaced.is_set()) {
       name_removed(reply->replaced, reply->replaced_link_count);
     }
@@ -249,7 +261,7 @@ OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
           done(std::move(reply).error());
           return;
         }
-        inodes_.expire(parent);
+        learn_directory(parent, reply->parent, sent_at);
         inodes_.learn_entry(*reply, sent_at);
         answer_changed(id, reply->attributes, done);
       });

@@ -134,6 +134,23 @@ void InodeCache::learn_change(const Attributes& attributes, std::uint64_t versio
   }
 }
 
+void InodeCache::learn_renamed(const Attributes& attributes, MonoTime sent_at) {
+  Entry& entry = touch(attributes.inode);
+  const bool is_newer = !entry.is_known || attributes.data_version > entry.attributes.data_version;
+  const bool is_older = entry.is_known && attributes.data_version < entry.attributes.data_version;
+  if (sent_at < all_valid_from_ ||
+      (!is_newer && !is_older && is_overtaken(entry, attributes, sent_at))) {
+    expire(attributes.inode);
+    return;
+  }
+  // Changes of several calls may be answered in another order than they were made in.
+  if (!is_older) {
+    take(entry, attributes, sent_at);
+  }
+  entry.valid_from = scheduler_.now();
+  evict(attributes.inode);
+}
+
 MonoTime InodeCache::latest_question(const Entry& entry) const {
   return std::max({entry.fetched_at, entry.valid_from, all_valid_from_});
 }

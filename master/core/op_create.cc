@@ -117,7 +117,9 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
   if (request.pin) {
     context.sessions.pin(context, context.session, row.attributes.inode);
   }
-  return make_entry_reply(context, row);
+  DFS_TRY(EntryReply reply, make_entry_reply(context, row));
+  reply.parent = parent.attributes;
+  return reply;
 }
 
 }  // namespace dfs::master

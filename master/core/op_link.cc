@@ -29,7 +29,9 @@ Result<EntryReply> apply(OpContext& context, const LinkRequest& request) {
                                         .inode = request.inode}));
   DFS_CHECK_OK(touch_directory(context, parent));
   DFS_CHECK_OK(context.store.put_inode(parent));
-  return make_entry_reply(context, row);
+  DFS_TRY(EntryReply reply, make_entry_reply(context, row));
+  reply.parent = parent.attributes;
+  return reply;
 }
 
 }  // namespace dfs::master

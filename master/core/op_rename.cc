@@ -187,12 +187,14 @@ bool stands_for_two(Plan& plan) {
 }
 
 Result<RenameReply> carry_out(OpContext& context, Plan& plan, const RenameRequest& request) {
-  RenameReply reply{.moved = plan.source.inode, .replaced = {}, .replaced_link_count = 0};
+  RenameReply reply;
+  reply.moved = plan.source.inode;
   count_links(plan);
   DFS_CHECK_OK(move_names(context, plan, request));
   DFS_CHECK_OK(put_moved(context, plan.moved, request.new_parent));
   if (plan.replaced && plan.mode == RenameMode::kExchange) {
     DFS_CHECK_OK(put_moved(context, *plan.replaced, request.parent));
+    reply.changed.push_back(plan.replaced->attributes);
   } else if (plan.replaced) {
     DFS_CHECK_OK(drop_link(context, *plan.replaced));
     reply.replaced = plan.replaced->attributes.inode;
@@ -200,9 +202,12 @@ Result<RenameReply> carry_out(OpContext& context, Plan& plan, const RenameReques
   }
   DFS_CHECK_OK(touch_directory(context, plan.parent));
   DFS_CHECK_OK(context.store.put_inode(plan.parent));
+  reply.changed.push_back(plan.moved.attributes);
+  reply.changed.push_back(plan.parent.attributes);
   if (plan.other_parent) {
     DFS_CHECK_OK(touch_directory(context, *plan.other_parent));
     DFS_CHECK_OK(context.store.put_inode(*plan.other_parent));
+    reply.changed.push_back(plan.other_parent->attributes);
   }
   return reply;
 }
@@ -219,7 +224,9 @@ Result<RenameReply> apply(OpContext& context, const RenameRequest& request) {
   const bool is_same_inode = plan.target.entry && plan.target.entry->inode == plan.source.inode;
   if (is_same_inode && plan.mode != RenameMode::kNoReplace) {
     // POSIX: two names of one inode, both stay.
-    return RenameReply{.moved = plan.source.inode, .replaced = {}, .replaced_link_count = 0};
+    RenameReply nothing_changed;
+    nothing_changed.moved = plan.source.inode;
+    return nothing_changed;
   }
   DFS_CHECK_OK(check(context, plan, request));
   if (stands_for_two(plan)) {

@@ -62,6 +62,33 @@ TEST_F(ReadTest, several_ranges_come_back_to_back) {
                                payload(large_, kLarge).substr(0, 4096));
 }
 
+TEST_F(ReadTest, what_is_stored_behind_a_block_comes_along_when_asked_for) {
+  make_chunk();
+  ReadRequest request{.chunk = kChunk, .ranges = {{kStart, 10'000, 0, 10'000}}};
+  const auto bulk = [&](std::uint32_t until) {
+    request.neighbours_until = until;
+    const auto reply = call(0, request);
+    EXPECT_TRUE(reply);
+    EXPECT_EQ(reply->body.ranges[0].size_bytes, 10'000u);
+    return std::string(reply->bulk.text());
+  };
+  const std::size_t behind = large_ - kStart;
+  EXPECT_EQ(bulk(0), payload(kStart, 10'000));
+  EXPECT_EQ(bulk(large_ + 1000), payload(kStart, 10'000) + frame_.substr(behind, 1000));
+  // Never more than the bound, and not behind the end of the chunk.
+  EXPECT_EQ(bulk(kChunkBytesMax).size(), 10'000 + kReadNeighboursBytesMax);
+  request.ranges = {{last_, 100, 0, 100}};
+  request.neighbours_until = kChunkBytesMax;
+  auto reply = call(0, request);
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->bulk.text(), payload(last_, 100));
+  // A range that ends within its block has no neighbours.
+  request.ranges = {{kStart, 10'000, 0, 5000}};
+  reply = call(0, request);
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->bulk.size(), 8192u);
+}
+
 TEST_F(ReadTest, wrong_ranges_are_refused_one_by_one) {
   make_chunk();
   const std::vector<ReadRange> wrong{

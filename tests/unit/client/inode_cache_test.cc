@@ -85,6 +85,32 @@ TEST_F(InodeCacheTest, an_answer_asked_for_before_a_change_does_not_count_after_
   EXPECT_TRUE(cache_.is_fresh(kFile));
 }
 
+TEST_F(InodeCacheTest, what_a_change_of_names_left_is_fresh_and_earlier_questions_do_not_count) {
+  cache_.learn(attributes(5), now());
+  const MonoTime change = now();
+  events_.run_for(std::chrono::milliseconds(1));
+  const MonoTime question = now();
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.learn_renamed(attributes(7, 70), change);
+  EXPECT_TRUE(cache_.is_fresh(kFile));
+  EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 70u);
+  Attributes before_it = attributes(7, 60);
+  cache_.learn(before_it, question);
+  EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 70u);
+  // An earlier change that is answered later does not bring its state back.
+  cache_.learn_renamed(attributes(6, 60), change);
+  EXPECT_EQ(cache_.attributes(kFile)->data_version, 7u);
+  EXPECT_TRUE(cache_.is_fresh(kFile));
+}
+
+TEST_F(InodeCacheTest, an_overtaken_change_of_names_leaves_nothing_fresh) {
+  const MonoTime change = now();
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.learn(attributes(5), now());
+  cache_.learn_renamed(attributes(5), change);  // such as a new ctime: no other data version
+  EXPECT_FALSE(cache_.is_fresh(kFile));
+}
+
 TEST_F(InodeCacheTest, an_older_version_in_answer_to_a_later_question_is_believed) {
   cache_.learn(attributes(5, 50), now());
   events_.run_for(std::chrono::milliseconds(1));

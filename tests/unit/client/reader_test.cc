@@ -63,6 +63,7 @@ class ReaderTest : public testing::Test {
     for (const ReadRange& range : body.ranges) {
       reply.ranges.push_back(read(server.address(), body.chunk, range, bulk));
     }
+    bulk += neighbours(server.address(), body);
     server.reply(to, reply, Buffer::copy_of(bulk));
     return true;
   }
@@ -90,6 +91,29 @@ class ReaderTest : public testing::Test {
     bulk += payload;
     bytes_read_ += payload.size();
     return result;
+  }
+
+  std::string neighbours(const Address& server, const ReadRequest& request) {
+    if (request.neighbours_until == 0) {
+      return {};
+    }
+    EXPECT_EQ(request.ranges.size(), 1u);
+    const ReadRange& range = request.ranges.front();
+    const std::uint32_t end = range.block_offset + block_total_bytes(range.block_bytes);
+    const std::string& chunk = cluster_.chunks.at(request.chunk).bytes;
+    std::string bytes = chunk.substr(end, request.neighbours_until - end);
+    if (damaged_neighbours_.contains(server) && !bytes.empty()) {
+      bytes[bytes.size() / 2] ^= 1;
+    }
+    return bytes;
+  }
+
+  std::size_t requests() const {
+    std::size_t all = 0;
+    for (const auto& [server, count] : reads_) {
+      all += count;
+    }
+    return all;
   }
 
   bool run_until(const std::function<bool()>& predicate) {
@@ -134,6 +158,7 @@ class ReaderTest : public testing::Test {
   std::map<Address, ErrorCode> errors_;
   std::set<Address> silent_;
   std::set<Address> flipping_;
+  std::set<Address> damaged_neighbours_;
   std::vector<ReportBadReplicaRequest> reports_;
   std::size_t ranges_read_ = 0;
   std::uint64_t bytes_read_ = 0;
@@ -172,6 +197,32 @@ TEST_F(ReaderTest, small_reads_at_random_fetch_little) {
   sync();
   read(3'000'000, 4096);
   EXPECT_LE(bytes_read_, 64u * 1024);
+}
+
+TEST_F(ReaderTest, small_blocks_that_lie_together_come_together) {
+  for (std::uint64_t at = 0; at < 5; ++at) {
+    write(at * 1'000'000, pattern(5000, 20 + at));
+  }
+  sync();
+  EXPECT_EQ(read(0, 5000), pattern(5000, 20));
+  EXPECT_EQ(requests(), 1u);
+  for (std::uint64_t at = 1; at < 5; ++at) {
+    EXPECT_EQ(read(at * 1'000'000, 5000), pattern(5000, 20 + at));
+  }
+  EXPECT_EQ(requests(), 1u);
+}
+
+TEST_F(ReaderTest, a_damaged_neighbour_is_asked_for_when_it_is_wanted) {
+  write(0, pattern(5000, 20));
+  write(1'000'000, pattern(5000, 21));
+  sync();
+  // The block that is read is sound at first, the one that comes along is not.
+  const Address first = replicas().front();
+  const Address second = replicas().back();
+  damaged_neighbours_ = {first, second};
+  EXPECT_EQ(read(0, 5000), pattern(5000, 20));
+  EXPECT_EQ(read(1'000'000, 5000), pattern(5000, 21));
+  EXPECT_EQ(requests(), 2u);
 }
 
 TEST_F(ReaderTest, reading_in_a_row_runs_ahead) {

@@ -29,6 +29,7 @@ TEST_F(OpCreate, makes_a_file_with_one_link_and_the_masters_time) {
   EXPECT_EQ(made.policy, (StoragePolicy{.replicas = 2, .min_replicas = 1}));
   EXPECT_EQ(client->attributes(made.inode), made);
   EXPECT_EQ(client->attributes(kRootInode).mtime, made.mtime);
+  EXPECT_EQ(reply->parent, client->attributes(kRootInode));
 }
 
 TEST_F(OpCreate, a_directory_counts_as_a_link_of_its_parent) {

@@ -100,9 +100,11 @@ TEST_F(OpUnlink, removes_a_name_and_touches_the_directory) {
   client->make_file("a");
   const Attributes before = client->attributes(kRootInode);
   run_for(std::chrono::seconds(1));
-  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  const auto reply = client->change(UnlinkRequest{.parent = kRootInode, .name = "a"});
+  ASSERT_TRUE(reply);
   EXPECT_EQ(client->lookup("a"), ErrorCode::kNotFound);
   const Attributes after = client->attributes(kRootInode);
+  EXPECT_EQ(reply->parent, after);
   EXPECT_GT(after.mtime, before.mtime);
   EXPECT_GT(after.data_version, before.data_version);
   EXPECT_EQ(client->unlink("a"), ErrorCode::kNotFound);
@@ -121,8 +123,10 @@ TEST_F(OpRemoveDirectory, removes_an_empty_directory_only) {
   EXPECT_EQ(remove_directory("d").code(), ErrorCode::kNotEmpty);
   EXPECT_EQ(remove_directory("f", directory).code(), ErrorCode::kNotDirectory);
   EXPECT_EQ(client->unlink("f", directory), ErrorCode::kOk);
-  EXPECT_TRUE(remove_directory("d"));
+  const auto removed = remove_directory("d");
+  ASSERT_TRUE(removed);
   EXPECT_EQ(client->attributes(kRootInode).link_count, 2u);
+  EXPECT_EQ(removed->parent, client->attributes(kRootInode));
   EXPECT_EQ(remove_directory("d").code(), ErrorCode::kNotFound);
   EXPECT_EQ(remove_directory("x", InodeId{999}).code(), ErrorCode::kStale);
 }

@@ -37,6 +37,8 @@ TEST_F(OpRename, gives_a_file_another_name) {
   const Attributes after = client->attributes(file);
   EXPECT_GT(after.ctime, after.mtime);
   EXPECT_EQ(client->attributes(kRootInode).mtime, after.ctime);
+  const std::vector<Attributes> changed = {after, client->attributes(kRootInode)};
+  EXPECT_EQ(reply->changed, changed);
 }
 
 TEST_F(OpRename, replaces_a_file_and_leaves_it_without_a_name) {
