@@ -48,6 +48,7 @@ const char* error_code_name(ErrorCode code) {
     case ErrorCode::kLocked: return "locked";
     case ErrorCode::kNoMemory: return "no_memory";
     case ErrorCode::kInternal: return "internal";
+    case ErrorCode::kNoData: return "no_data";
   }
   return "unknown";
 }

@@ -54,9 +54,10 @@ enum class ErrorCode : std::uint16_t {
   kLocked = 37,          // a data directory is in use by another daemon
   kNoMemory = 38,
   kInternal = 39,  // a bug; the detail says where
+  kNoData = 40,    // nothing of what was sought lies behind the offset
 };
 
-inline constexpr std::uint16_t kErrorCodeMax = 39;
+inline constexpr std::uint16_t kErrorCodeMax = 40;
 
 // The code for a number read from the wire; kInternal for one this version does not know.
 ErrorCode error_code_from_wire(std::uint64_t number);

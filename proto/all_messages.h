@@ -40,6 +40,9 @@
   X(SealChunk)              \
   X(ReportBadReplica)       \
   X(SyncMetadata)           \
+  X(Seek)                   \
+  X(Allocate)               \
+  X(CloneRange)             \
   X(RegisterNode)           \
   X(Heartbeat)              \
   X(ReportInventory)        \
@@ -80,6 +83,8 @@
   X(CommitExtentsReply)    \
   X(OpenChunkReply)        \
   X(SealChunkReply)        \
+  X(SeekReply)             \
+  X(CloneRangeReply)       \
   X(RegisterNodeReply)     \
   X(HeartbeatReply)        \
   X(ReportInventoryReply)  \

@@ -110,6 +110,60 @@ struct ReportBadReplicaRequest {
   DFS_FIELDS(chunk, node, block_offset, failure)
 };
 
+enum class SeekKind : std::uint8_t { kData = 0, kHole = 1 };
+inline constexpr std::uint8_t kSeekKindMax = 1;
+
+struct SeekReply {
+  std::uint64_t offset = 0;
+  bool found = false;  // else nothing was found up to there: ask again from there
+  DFS_FIELDS(offset, found)
+};
+// The first place at or behind `offset` where the file has data, or where it has none: a hole, or
+// its end. Fails with kNoData (`offset` is not within the file, or no data is behind it), kStale,
+// kInvalidArgument (not a regular file).
+struct SeekRequest {
+  static constexpr MessageType kType = MessageType::kSeek;
+  using Reply = SeekReply;
+  InodeId inode;
+  std::uint64_t offset = 0;
+  std::uint8_t kind = 0;  // SeekKind
+  DFS_FIELDS(inode, offset, kind)
+};
+
+// fallocate(2). With `remove` the range becomes a hole; it may have kRangeBytesMax. Without, room
+// for it must be there now, but nothing is set aside. Fails with kNoSpace, kFileTooBig,
+// kTooLarge, kStale, kInvalidArgument (not a regular file, an empty range).
+struct AllocateRequest {
+  static constexpr MessageType kType = MessageType::kAllocate;
+  using Reply = AttributesReply;
+  InodeId inode;
+  std::uint64_t offset = 0;
+  std::uint64_t length_bytes = 0;
+  bool remove = false;
+  bool keep_size = false;  // else the file is at least as long as the range's end afterwards
+  DFS_FIELDS(inode, offset, length_bytes, remove, keep_size)
+};
+
+struct CloneRangeReply {
+  Attributes attributes;  // of the destination
+  std::uint64_t length_bytes = 0;
+  DFS_FIELDS(attributes, length_bytes)
+};
+// copy_file_range(2): the destination shares what the source has in the range, which may have
+// kRangeBytesMax and ends with the source. Holes are copied too. Fails with kStale,
+// kInvalidArgument (not regular files, ranges of one file that overlap), kFileTooBig, kTooLarge,
+// kTooManyExtents (the destination would be in too many pieces: copy the bytes instead).
+struct CloneRangeRequest {
+  static constexpr MessageType kType = MessageType::kCloneRange;
+  using Reply = CloneRangeReply;
+  InodeId source;
+  std::uint64_t source_offset = 0;
+  InodeId destination;
+  std::uint64_t destination_offset = 0;
+  std::uint64_t length_bytes = 0;
+  DFS_FIELDS(source, source_offset, destination, destination_offset, length_bytes)
+};
+
 // Answered once everything answered before is on the master's stable storage.
 struct SyncMetadataRequest {
   static constexpr MessageType kType = MessageType::kSyncMetadata;

@@ -51,6 +51,8 @@ inline constexpr std::size_t kReaddirBytesMax = 256 * 1024;
 inline constexpr std::size_t kCommitFilesMax = 2048;  // one CommitExtents; kTooLarge
 inline constexpr std::size_t kCommitExtentsMax = 8192;
 inline constexpr std::size_t kRevalidateInodesMax = 4096;  // one Revalidate; kTooLarge
+// One Allocate that removes or one CloneRange: bounds the windows one operation touches. kTooLarge.
+inline constexpr std::uint64_t kRangeBytesMax = std::uint64_t{1} << 30;
 inline constexpr std::size_t kLookupExtentsMax = 8;        // extents sent along with an entry
 
 // --- Connections and sessions ------------------------------------------------------------------
@@ -75,6 +77,7 @@ static_assert(kBlockPayloadBytesMax % kChecksumCellBytes == 0);
 static_assert(kExtentWindowBytes % kBlockPayloadBytesMax == 0);
 static_assert(kAppendBytesMax < kBulkBytesMax && kReadBytesMax < kBulkBytesMax);
 static_assert(kWindowPiecesRewrite < kWindowPiecesMax);
+static_assert(kRangeBytesMax % kExtentWindowBytes == 0);
 static_assert(kCommitExtentsMax <= kListItemsMax && kReaddirEntriesMax <= kListItemsMax);
 
 }  // namespace dfs

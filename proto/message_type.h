@@ -36,6 +36,9 @@ enum class MessageType : std::uint16_t {
   kSealChunk = 43,
   kReportBadReplica = 44,
   kSyncMetadata = 45,
+  kSeek = 46,
+  kAllocate = 47,
+  kCloneRange = 48,
   // Chunkserver to master.
   kRegisterNode = 60,
   kHeartbeat = 61,

@@ -28,6 +28,7 @@ int to_errno(ErrorCode code) {
     case ErrorCode::kCrossDevice: return EXDEV;
     case ErrorCode::kNotSupported: return EOPNOTSUPP;
     case ErrorCode::kInterrupted: return EINTR;
+    case ErrorCode::kNoData: return ENXIO;
     case ErrorCode::kBusy: return EAGAIN;
     case ErrorCode::kNoMemory: return ENOMEM;
     case ErrorCode::kWrongCluster:

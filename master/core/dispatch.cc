@@ -74,6 +74,9 @@ constexpr Operation kOperations[] = {
     operation<SealChunkRequest>(Effect::kRepeatable, Needs::kSession),
     operation<ReportBadReplicaRequest>(Effect::kRepeatable, Needs::kSession),
     operation<SyncMetadataRequest>(Effect::kNone, Needs::kNothing),
+    operation<SeekRequest>(Effect::kNone, Needs::kNothing),
+    operation<AllocateRequest>(Effect::kOnce, Needs::kSession),
+    operation<CloneRangeRequest>(Effect::kOnce, Needs::kSession),
 
     operation<RegisterNodeRequest>(Effect::kRepeatable, Needs::kNothing),
     operation<HeartbeatRequest>(Effect::kRepeatable, Needs::kNothing),

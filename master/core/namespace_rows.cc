@@ -104,6 +104,14 @@ Status touch_directory(OpContext& context, InodeRow& directory) {
   return ok();
 }
 
+void clear_set_id(Attributes& attributes) {
+  constexpr std::uint32_t kModeGroupExecute = 0010;
+  attributes.mode &= ~kModeSetUid;
+  if ((attributes.mode & kModeGroupExecute) != 0) {
+    attributes.mode &= ~kModeSetGid;
+  }
+}
+
 Status drop_link(OpContext& context, InodeRow& inode) {
   Attributes& attributes = inode.attributes;
   attributes.ctime = context.now;

@@ -47,6 +47,10 @@ void remove_subdirectory_link(InodeRow& parent);
 // Sets times and data version of a directory whose entries change; does not write the row.
 Status touch_directory(OpContext& context, InodeRow& directory);
 
+// Set-uid goes, and set-gid with group execution, as a write does; without group execution that bit
+// once meant mandatory locking, and stays. Does not write the row.
+void clear_set_id(Attributes& attributes);
+
 // One name of the inode is gone: writes the row, and makes it an orphan when that was the last one
 // (a directory loses all its links with its one name).
 Status drop_link(OpContext& context, InodeRow& inode);

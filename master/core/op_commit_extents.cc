@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <utility>
 
-#include "common/assert.h"
 #include "master/core/chunk_changes.h"
-#include "master/core/chunk_manager.h"
+#include "master/core/extent_editor.h"
+#include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
-#include "master/core/session_table.h"
 #include "proto/block.h"
 
 namespace dfs::master {
@@ -26,19 +26,13 @@ class FileCommitter {
   Result<ErrorCode> check_inode(InodeId inode);
   Result<ErrorCode> check_extent(const Extent& extent);
   Result<ErrorCode> check(const FileCommit& file);
-  Status lay(const Extent& extent);
-  Result<ExtentList*> window(std::uint64_t index);
-  Status write(const FileCommit& file);
+  Status write(const FileCommit& file, const ExtentEditor& editor);
   void set_attributes(const FileCommit& file);
 
   OpContext& context_;
   ChunkChanges& changes_;
   std::map<ChunkId, std::optional<ChunkRow>>& chunks_;  // of the whole request
   InodeRow inode_;
-  std::map<std::uint64_t, ExtentList> windows_;  // those touched, as they will be
-  std::vector<Extent> displaced_;
-  std::uint64_t added_bytes_ = 0;
-  std::uint64_t data_version_before_ = 0;
 };
 
 FileCommitResult refusal(ErrorCode code) {
@@ -52,21 +46,18 @@ Result<FileCommitResult> FileCommitter::commit(const FileCommit& file) {
   if (refused != ErrorCode::kOk) {
     return refusal(refused);
   }
-  data_version_before_ = inode_.attributes.data_version;
-  for (const Extent& extent : file.extents) {
-    DFS_CHECK_OK(lay(extent));
-  }
   FileCommitResult result;
-  for (const auto& [index, list] : windows_) {
-    result.window_pieces_most =
-        std::max(result.window_pieces_most, static_cast<std::uint32_t>(list.size()));
+  result.data_version_before = inode_.attributes.data_version;
+  ExtentEditor editor(context_, file.inode);
+  for (const Extent& extent : file.extents) {
+    DFS_CHECK_OK(editor.lay(extent));
   }
+  result.window_pieces_most = editor.window_pieces_most();
   if (result.window_pieces_most > kWindowPiecesMax) {
     return refusal(ErrorCode::kTooManyExtents);
   }
-  DFS_CHECK_OK(write(file));
+  DFS_CHECK_OK(write(file, editor));
   result.attributes = inode_.attributes;
-  result.data_version_before = data_version_before_;
   return result;
 }
 
@@ -85,23 +76,14 @@ Result<ErrorCode> FileCommitter::check(const FileCommit& file) {
 }
 
 Result<ErrorCode> FileCommitter::check_inode(InodeId inode) {
-  DFS_TRY(auto row, context_.store.inode(inode));
-  if (!row) {
-    return ErrorCode::kStale;
+  auto row = require_file(context_, inode);
+  if (row) {
+    inode_ = std::move(*row);
+    return ErrorCode::kOk;
   }
-  if (!row->attributes.is_regular()) {
-    return ErrorCode::kInvalidArgument;
-  }
-  if (row->attributes.link_count == 0) {
-    // Unlinked: it lives as long as somebody has it open; after that it is being taken apart.
-    DFS_TRY(const auto orphans, context_.store.scan_orphans(InodeId{inode.value - 1}, 1));
-    if (orphans.empty() || orphans.front().inode != inode ||
-        context_.sessions.may_free(orphans.front(), context_.now)) {
-      return ErrorCode::kStale;
-    }
-  }
-  inode_ = std::move(*row);
-  return ErrorCode::kOk;
+  const bool is_refusal =
+      row.code() == ErrorCode::kStale || row.code() == ErrorCode::kInvalidArgument;
+  return is_refusal ? Result<ErrorCode>(row.code()) : std::move(row).error();
 }
 
 Result<ErrorCode> FileCommitter::check_extent(const Extent& extent) {
@@ -127,37 +109,8 @@ Result<ErrorCode> FileCommitter::check_extent(const Extent& extent) {
   return block_end(extent) <= limit ? ErrorCode::kOk : ErrorCode::kNoSuchChunk;
 }
 
-// Lays the extent into the windows it touches, split at their borders.
-Status FileCommitter::lay(const Extent& extent) {
-  for (std::uint64_t begin = extent.file_offset; begin < extent.end();) {
-    const std::uint64_t index = begin / kExtentWindowBytes;
-    const std::uint64_t end = std::min(extent.end(), (index + 1) * kExtentWindowBytes);
-    DFS_TRY(ExtentList * list, window(index));
-    const std::vector<Extent> displaced = list->insert(clip(extent, begin, end));
-    displaced_.insert(displaced_.end(), displaced.begin(), displaced.end());
-    begin = end;
-  }
-  added_bytes_ += extent.length_bytes;
-  return ok();
-}
-
-Result<ExtentList*> FileCommitter::window(std::uint64_t index) {
-  const auto known = windows_.find(index);
-  if (known != windows_.end()) {
-    return &known->second;
-  }
-  DFS_TRY(auto rows, context_.store.windows(inode_.attributes.inode, index, index, 1));
-  ExtentList list = rows.empty() ? ExtentList{} : ExtentList{std::move(rows.front().extents)};
-  return &windows_.emplace(index, std::move(list)).first->second;
-}
-
-Status FileCommitter::write(const FileCommit& file) {
-  for (const auto& [index, list] : windows_) {
-    DFS_ASSERT(!list.empty());
-    DFS_CHECK_OK(context_.store.put_window(inode_.attributes.inode, {index, list.extents()}));
-  }
-  changes_.add_live(file.extents);
-  changes_.subtract_live(displaced_);
+Status FileCommitter::write(const FileCommit& file, const ExtentEditor& editor) {
+  DFS_CHECK_OK(editor.write(inode_, changes_));
   for (const Extent& extent : file.extents) {
     changes_.extend_to(extent);
   }
@@ -173,18 +126,10 @@ void FileCommitter::set_attributes(const FileCommit& file) {
   for (const Extent& extent : file.extents) {
     attributes.size_bytes = std::max(attributes.size_bytes, extent.end());
   }
-  attributes.used_bytes += added_bytes_;
-  for (const Extent& extent : displaced_) {
-    attributes.used_bytes -= std::min<std::uint64_t>(attributes.used_bytes, extent.length_bytes);
-  }
   attributes.mtime = file.mtime;
   attributes.ctime = std::max(attributes.ctime, file.ctime);
   if (file.clear_set_id) {
-    constexpr std::uint32_t kGroupExecute = 010;
-    attributes.mode &= ~kModeSetUid;
-    if ((attributes.mode & kGroupExecute) != 0) {
-      attributes.mode &= ~kModeSetGid;
-    }
+    clear_set_id(attributes);
   }
 }
 

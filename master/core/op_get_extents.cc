@@ -2,8 +2,8 @@
 #include <vector>
 
 #include "master/core/chunk_manager.h"
+#include "master/core/extent_editor.h"
 #include "master/core/operations.h"
-#include "master/core/session_table.h"
 
 namespace dfs::master {
 namespace {
@@ -14,22 +14,6 @@ constexpr std::size_t kWindowsPerAnswer = 1024;
 constexpr std::size_t kExtentsPerAnswer = 4096;
 // And the locations of their chunks: with very many chunks each is told with fewer replicas.
 constexpr std::size_t kLocationBytesMax = 1u << 20;
-
-Status check(OpContext& context, const InodeRow& inode) {
-  const Attributes& attributes = inode.attributes;
-  if (!attributes.is_regular()) {
-    return make_error(ErrorCode::kInvalidArgument, "not a regular file");
-  }
-  if (attributes.link_count > 0) {
-    return ok();
-  }
-  DFS_TRY(const auto orphans, context.store.scan_orphans(InodeId{attributes.inode.value - 1}, 1));
-  const bool is_there = !orphans.empty() && orphans.front().inode == attributes.inode;
-  if (!is_there || context.sessions.may_free(orphans.front(), context.now)) {
-    return make_error(ErrorCode::kStale, "the inode is being freed");
-  }
-  return ok();
-}
 
 Status collect(OpContext& context, const GetExtentsRequest& request, GetExtentsReply& reply) {
   const std::uint64_t first = request.offset / kExtentWindowBytes;
@@ -80,13 +64,9 @@ Result<GetExtentsReply> apply(OpContext& context, const GetExtentsRequest& reque
   if (request.offset > kFileBytesMax || request.length_bytes > kFileBytesMax) {
     return make_error(ErrorCode::kInvalidArgument, "the range is beyond any file");
   }
-  DFS_TRY(const auto inode, context.store.inode(request.inode));
-  if (!inode) {
-    return make_error(ErrorCode::kStale, "no such inode");
-  }
-  DFS_CHECK_OK(check(context, *inode));
+  DFS_TRY(const InodeRow inode, require_file(context, request.inode));
   GetExtentsReply reply;
-  reply.attributes = inode->attributes;
+  reply.attributes = inode.attributes;
   reply.covered_end = request.offset;
   if (request.length_bytes > 0) {
     DFS_CHECK_OK(collect(context, request, reply));

@@ -7,7 +7,6 @@ namespace dfs::master {
 namespace {
 
 constexpr std::uint32_t kNanosecondsEnd = 1'000'000'000;
-constexpr std::uint32_t kModeGroupExecute = 0010;
 
 Status validate(const SetAttributesRequest& request, const Attributes& attributes) {
   if (request.mode && (*request.mode & ~kModePermissions) != 0) {
@@ -30,14 +29,6 @@ Status validate(const SetAttributesRequest& request, const Attributes& attribute
     return make_error(ErrorCode::kFileTooBig);
   }
   return ok();
-}
-
-void clear_set_id(Attributes& attributes) {
-  attributes.mode &= ~kModeSetUid;
-  // Without group execution the bit once meant mandatory locking, and stays.
-  if ((attributes.mode & kModeGroupExecute) != 0) {
-    attributes.mode &= ~kModeSetGid;
-  }
 }
 
 void set_mode_and_owner(const SetAttributesRequest& request, Attributes& attributes) {

@@ -42,6 +42,9 @@ Result<EmptyReply> apply(OpContext& context, const SyncMetadataRequest& request)
 // Extents and chunks.
 Result<GetExtentsReply> apply(OpContext& context, const GetExtentsRequest& request);
 Result<CommitExtentsReply> apply(OpContext& context, const CommitExtentsRequest& request);
+Result<SeekReply> apply(OpContext& context, const SeekRequest& request);
+Result<AttributesReply> apply(OpContext& context, const AllocateRequest& request);
+Result<CloneRangeReply> apply(OpContext& context, const CloneRangeRequest& request);
 Result<OpenChunkReply> apply(OpContext& context, const OpenChunkRequest& request);
 Result<SealChunkReply> apply(OpContext& context, const SealChunkRequest& request);
 Result<EmptyReply> apply(OpContext& context, const ReportBadReplicaRequest& request);
