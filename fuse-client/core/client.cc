@@ -92,6 +92,19 @@ OperationId Client::read(HandleId handle, std::uint64_t offset, std::uint32_t si
 OperationId Client::write(HandleId handle, std::uint64_t offset, Buffer data, Done<Unit> done) {
   return impl_->write(handle, offset, std::move(data), std::move(done));
 }
+OperationId Client::seek(HandleId handle, std::uint64_t offset, SeekKind kind,
+                         Done<std::uint64_t> done) {
+  return impl_->seek(handle, offset, kind, std::move(done));
+}
+OperationId Client::allocate(HandleId handle, AllocateRequest request, Done<Unit> done) {
+  return impl_->allocate(handle, std::move(request), std::move(done));
+}
+OperationId Client::copy_range(HandleId source, std::uint64_t source_offset, HandleId destination,
+                               std::uint64_t destination_offset, std::uint64_t length_bytes,
+                               Done<std::uint64_t> done) {
+  return impl_->copy_range(source, source_offset, destination, destination_offset, length_bytes,
+                           std::move(done));
+}
 OperationId Client::append(HandleId handle, Buffer data, Done<std::uint64_t> done) {
   return impl_->append(handle, std::move(data), std::move(done));
 }

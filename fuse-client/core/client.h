@@ -17,6 +17,7 @@
 
 #include "common/world.h"
 #include "proto/attributes.h"
+#include "proto/data_messages.h"
 #include "proto/namespace_messages.h"
 
 namespace dfs::client {
@@ -130,6 +131,16 @@ class Client {
   OperationId write(HandleId handle, std::uint64_t offset, Buffer data, Done<Unit> done);
   // With `append` at the end of the file as this client knows it; answers where.
   OperationId append(HandleId handle, Buffer data, Done<std::uint64_t> done);
+  // lseek(2) with SEEK_DATA and SEEK_HOLE. Fails as SeekRequest.
+  OperationId seek(HandleId handle, std::uint64_t offset, SeekKind kind, Done<std::uint64_t> done);
+  // fallocate(2); `request` names no inode, and its range may be of any length. Fails as
+  // AllocateRequest; then a part of a long range may be removed.
+  OperationId allocate(HandleId handle, AllocateRequest request, Done<Unit> done);
+  // copy_file_range(2): shares what is stored; answers how much, at most kRangeBytesMax at a time.
+  // Fails as CloneRangeRequest, with kNotSupported when the bytes must be copied.
+  OperationId copy_range(HandleId source, std::uint64_t source_offset, HandleId destination,
+                         std::uint64_t destination_offset, std::uint64_t length_bytes,
+                         Done<std::uint64_t> done);
   // close(2): answers at once with kIo if a write through this inode was lost and this handle did
   // not say so yet.
   OperationId flush(HandleId handle, Done<Unit> done);

@@ -283,25 +283,11 @@ OperationId Client::Impl::flush(HandleId handle, Done<Unit> done) {
   return answer_later<Unit>(std::move(done), take_lost_writes(handle));
 }
 
-Done<Unit> Client::Impl::abandonable(OperationId id, Done<Unit> done) {
-  auto waiting = std::make_shared<Done<Unit>>(tracked(id, std::move(done)));
-  auto answer = [waiting](Result<Unit> result) {
-    if (auto once = std::exchange(*waiting, nullptr)) {
-      once(std::move(result));
-    }
-  };
-  interrupts_[id] = [this, answer] {
-    world_.scheduler.post(
-        lifetime_.guard([answer] { answer(make_error(ErrorCode::kInterrupted)); }));
-  };
-  return answer;
-}
-
 OperationId Client::Impl::sync(HandleId handle, Done<Unit> done) {
   const InodeId inode = handles_.at(handle).inode;
   const OperationId id = begin();
   const bool was_dirty = write_back_.dirty_attributes(inode).has_value();
-  auto answer = abandonable(id, std::move(done));
+  auto answer = abandonable<Unit>(id, std::move(done));
   // The error is taken from the count of lost writes, so that each handle says it, and says it
   // once; when the caller does not wait any more it is kept for the next flush or sync.
   auto finished = [this, id, handle, answer](Result<Unit> synced) {
@@ -343,7 +329,7 @@ OperationId Client::Impl::sync_directory(Done<Unit> done) {
 
 OperationId Client::Impl::sync_all(Done<Unit> done) {
   const OperationId id = begin();
-  auto answer = abandonable(id, std::move(done));
+  auto answer = abandonable<Unit>(id, std::move(done));
   write_back_.flush_all(true, [this, answer](Result<Unit> flushed) {
     sync_metadata(OperationId{},
                   [answer, flushed](Result<Unit> synced) { answer(flushed ? synced : flushed); });

@@ -1,6 +1,6 @@
 // The insides of Client: one object over the session link, the caches, the reader and the
 // write-back. Its methods are in client_session.cc (start, stop, revalidation, operations),
-// client_namespace.cc (names and attributes) and client_files.cc (open files).
+// client_namespace.cc (names and attributes), client_files.cc (open files) and client_ranges.cc.
 #pragma once
 
 #include <map>
@@ -58,6 +58,11 @@ class Client::Impl {
                    Done<std::vector<Buffer>> done);
   OperationId write(HandleId handle, std::uint64_t offset, Buffer data, Done<Unit> done);
   OperationId append(HandleId handle, Buffer data, Done<std::uint64_t> done);
+  OperationId seek(HandleId handle, std::uint64_t offset, SeekKind kind, Done<std::uint64_t> done);
+  OperationId allocate(HandleId handle, AllocateRequest request, Done<Unit> done);
+  OperationId copy_range(HandleId source, std::uint64_t source_offset, HandleId destination,
+                         std::uint64_t destination_offset, std::uint64_t length_bytes,
+                         Done<std::uint64_t> done);
   OperationId flush(HandleId handle, Done<Unit> done);
   OperationId sync(HandleId handle, Done<Unit> done);
   OperationId sync_directory(Done<Unit> done);
@@ -157,7 +162,26 @@ class Client::Impl {
   Status take_lost_writes(HandleId handle);
   void sync_metadata(OperationId id, Done<Unit> done);
   // Lets a flush be interrupted: it goes on, its caller is answered.
-  Done<Unit> abandonable(OperationId id, Done<Unit> done);
+  template <class T>
+  Done<T> abandonable(OperationId id, Done<T> done) {
+    auto waiting = std::make_shared<Done<T>>(tracked(id, std::move(done)));
+    auto answer = [waiting](Result<T> result) {
+      if (auto once = std::exchange(*waiting, nullptr)) {
+        once(std::move(result));
+      }
+    };
+    interrupts_[id] = [this, answer] {
+      world_.scheduler.post(
+          lifetime_.guard([answer] { answer(make_error(ErrorCode::kInterrupted)); }));
+    };
+    return answer;
+  }
+
+  // --- Ranges ------------------------------------------------------------------------------------
+  void when_committed(InodeId inode, Done<Unit> done);
+  void seek_step(OperationId id, SeekRequest request, Done<std::uint64_t> done);
+  void allocate_step(OperationId id, AllocateRequest rest, Done<Unit> done);
+  void clone_range(OperationId id, const CloneRangeRequest& request, Done<std::uint64_t> done);
 
   // --- Session -----------------------------------------------------------------------------------
   void schedule_revalidation();

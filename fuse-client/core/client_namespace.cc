@@ -169,7 +169,7 @@ OperationId Client::Impl::make(CreateRequest request, Done<Attributes> done) {
 void Client::Impl::learn_directory(InodeId directory, const std::optional<Attributes>& now,
                                    MonoTime sent_at) {
   if (now && now->inode == directory) {
-    inodes_.learn_renamed(*now, sent_at);
+    inodes_.learn_changed(*now, sent_at);
   } else {
     inodes_.expire(directory);
   }
@@ -238,7 +238,7 @@ OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
       return;
     }
     for (const Attributes& attributes : reply->changed) {
-      inodes_.learn_renamed(attributes, sent_at);
+      inodes_.learn_changed(attributes, sent_at);
     }
     if (reply->replaced.is_set()) {
       name_removed(reply->replaced, reply->replaced_link_count);

@@ -134,7 +134,7 @@ void InodeCache::learn_change(const Attributes& attributes, std::uint64_t versio
   }
 }
 
-void InodeCache::learn_renamed(const Attributes& attributes, MonoTime sent_at) {
+void InodeCache::learn_changed(const Attributes& attributes, MonoTime sent_at) {
   Entry& entry = touch(attributes.inode);
   const bool is_newer = !entry.is_known || attributes.data_version > entry.attributes.data_version;
   const bool is_older = entry.is_known && attributes.data_version < entry.attributes.data_version;

@@ -46,9 +46,9 @@ class InodeCache {
   Status learn_extents(const GetExtentsReply& reply, std::uint64_t offset, MonoTime sent_at);
   // An own SetAttributes; `version_before` is the data version it met.
   void learn_change(const Attributes& attributes, std::uint64_t version_before, MonoTime sent_at);
-  // As an own change of names left it, in answer to it: questions asked before that answer do not
-  // count any more.
-  void learn_renamed(const Attributes& attributes, MonoTime sent_at);
+  // As an own change left it, in answer to it: questions asked before that answer do not count any
+  // more. Extents are known no more if the contents changed.
+  void learn_changed(const Attributes& attributes, MonoTime sent_at);
   void learn_commit(const FileCommitResult& result, const std::vector<Extent>& extents,
                     const std::vector<ChunkLocation>& locations);
   // The inode still has this data version.

@@ -42,7 +42,7 @@ template <class Request>
 inline constexpr bool kIsChange =
     kIsOneOf<Request, SetAttributesRequest, CreateRequest, UnlinkRequest, RemoveDirectoryRequest,
              RenameRequest, LinkRequest, SetXattrRequest, RemoveXattrRequest, CommitExtentsRequest,
-             OpenChunkRequest, SealChunkRequest>;
+             OpenChunkRequest, SealChunkRequest, AllocateRequest, CloneRangeRequest>;
 
 // Changes that do no harm when applied twice: repeated in a new session.
 template <class Request>

@@ -120,6 +120,46 @@ void op_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_
                                                 std::move(bytes), done));
 }
 
+void op_lseek(fuse_req_t request, fuse_ino_t, off_t offset, int whence, fuse_file_info* file) {
+  // The kernel sends no other kinds, and no negative offsets.
+  const SeekKind kind = whence == SEEK_HOLE ? SeekKind::kHole : SeekKind::kData;
+  FuseServer& server = server_of(request);
+  auto done = server.answer<std::uint64_t>(request, [request](std::uint64_t found) {
+    fuse_reply_lseek(request, static_cast<off_t>(found));
+  });
+  server.started(request, server.client().seek(handle_of(file), static_cast<std::uint64_t>(offset),
+                                               kind, done));
+}
+
+void op_fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t length,
+                  fuse_file_info* file) {
+  const int how = mode & ~FALLOC_FL_KEEP_SIZE;
+  if (how != 0 && how != FALLOC_FL_PUNCH_HOLE && how != FALLOC_FL_ZERO_RANGE) {
+    fuse_reply_err(request, EOPNOTSUPP);
+    return;
+  }
+  FuseServer& server = server_of(request);
+  const AllocateRequest range{.inode = {},
+                              .offset = static_cast<std::uint64_t>(offset),
+                              .length_bytes = static_cast<std::uint64_t>(length),
+                              .remove = how != 0,
+                              .keep_size = (mode & FALLOC_FL_KEEP_SIZE) != 0};
+  server.started(request,
+                 server.client().allocate(handle_of(file), range, server.answer_unit(request)));
+}
+
+void op_copy_file_range(fuse_req_t request, fuse_ino_t, off_t source_offset, fuse_file_info* source,
+                        fuse_ino_t, off_t destination_offset, fuse_file_info* destination,
+                        std::size_t length, int /*flags*/) {
+  FuseServer& server = server_of(request);
+  auto done = server.answer<std::uint64_t>(
+      request, [request](std::uint64_t copied) { fuse_reply_write(request, copied); });
+  server.started(request, server.client().copy_range(
+                              handle_of(source), static_cast<std::uint64_t>(source_offset),
+                              handle_of(destination),
+                              static_cast<std::uint64_t>(destination_offset), length, done));
+}
+
 void op_flush(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
   FuseServer& server = server_of(request);
   server.started(request, server.client().flush(handle_of(file), server.answer_unit(request)));
@@ -138,6 +178,9 @@ void add_file_operations(fuse_lowlevel_ops& table) {
   table.release = op_release;
   table.read = op_read;
   table.write = op_write;
+  table.lseek = op_lseek;
+  table.fallocate = op_fallocate;
+  table.copy_file_range = op_copy_file_range;
   table.flush = op_flush;
   table.fsync = op_fsync;
 }

@@ -91,14 +91,14 @@ TEST_F(InodeCacheTest, what_a_change_of_names_left_is_fresh_and_earlier_question
   events_.run_for(std::chrono::milliseconds(1));
   const MonoTime question = now();
   events_.run_for(std::chrono::milliseconds(1));
-  cache_.learn_renamed(attributes(7, 70), change);
+  cache_.learn_changed(attributes(7, 70), change);
   EXPECT_TRUE(cache_.is_fresh(kFile));
   EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 70u);
   Attributes before_it = attributes(7, 60);
   cache_.learn(before_it, question);
   EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 70u);
   // An earlier change that is answered later does not bring its state back.
-  cache_.learn_renamed(attributes(6, 60), change);
+  cache_.learn_changed(attributes(6, 60), change);
   EXPECT_EQ(cache_.attributes(kFile)->data_version, 7u);
   EXPECT_TRUE(cache_.is_fresh(kFile));
 }
@@ -107,7 +107,7 @@ TEST_F(InodeCacheTest, an_overtaken_change_of_names_leaves_nothing_fresh) {
   const MonoTime change = now();
   events_.run_for(std::chrono::milliseconds(1));
   cache_.learn(attributes(5), now());
-  cache_.learn_renamed(attributes(5), change);  // such as a new ctime: no other data version
+  cache_.learn_changed(attributes(5), change);  // such as a new ctime: no other data version
   EXPECT_FALSE(cache_.is_fresh(kFile));
 }
 

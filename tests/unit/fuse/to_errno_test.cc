@@ -22,6 +22,7 @@ TEST(ToErrno, every_code_has_its_errno) {
       {ErrorCode::kAccessDenied, EACCES},
       {ErrorCode::kNotPermitted, EPERM},
       {ErrorCode::kInvalidArgument, EINVAL},
+      {ErrorCode::kNoData, ENXIO},
       {ErrorCode::kStale, ESTALE},
       {ErrorCode::kNoAttribute, ENODATA},
       {ErrorCode::kBufferTooSmall, ERANGE},
