@@ -1,28 +1,32 @@
 // umount.fuse.dfs: what umount(8) calls for a dfs mount. Flushes, unmounts, and waits for the
 // client to end, because umount(2) itself waits for none of that.
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "common/real/owned_fd.h"
+#include "common/result.h"
 #include "common/version.h"
+#include "fuse-client/fuse/umount_report.h"
 #include "fuse-client/mount/mount_point.h"
 
 namespace {
 
 constexpr int kExitUsage = 1;
 constexpr int kExitFailure = 32;      // as mount(8)
-constexpr int kClientEndMs = 60'000;  // longer than a client waits for servers
+constexpr int kClientEndMs = 10'000;  // longer than a client with nothing to write takes to end
 
 struct UmountRequest {
   std::string directory;
@@ -79,44 +83,66 @@ bool parse(int argc, char** argv, UmountRequest& request) {
   return is_whole || refuse("which directory?");
 }
 
-// A descriptor of the process that serves the mount, or none when it does not say.
-dfs::real::OwnedFd client_process(const std::string& directory) {
-  std::array<char, 32> value{};
+using dfs::fuse::UmountReport;
+
+std::string explain(int error, const std::string& directory) {
+  switch (error) {
+    case EOPNOTSUPP:
+    case ENODATA: return "not a dfs mount";
+    case EINTR: return "interrupted; still mounted";
+    case EIO:
+      return "not everything could be written to the servers, and what could not is lost; still "
+             "mounted. The client's log names the files. umount " +
+             directory + " again unmounts it";
+    default: return std::strerror(error);
+  }
+}
+
+// Has the client write out everything it holds. A report without a process: the client is gone,
+// nothing is left to write. Complains itself.
+dfs::Result<UmountReport> flush(const std::string& directory) {
+  std::array<char, dfs::fuse::kUmountReportBytesMax> value{};
   const ssize_t size =
-      getxattr(directory.c_str(), "dfs.client_pid", value.data(), value.size() - 1);
-  const int pid = size > 0 ? std::atoi(value.data()) : 0;
+      getxattr(directory.c_str(), dfs::fuse::kUmountReportAttribute, value.data(), value.size());
+  if (size < 0 && (errno == ENOTCONN || errno == ECONNABORTED)) {
+    return UmountReport{};
+  }
+  auto report = size < 0 ? dfs::Result<UmountReport>(
+                               dfs::make_error(dfs::ErrorCode::kIo, explain(errno, directory)))
+                         : dfs::fuse::decode_umount_report({value.data(), std::size_t(size)});
+  if (report && !report->unwritten.empty()) {
+    report =
+        dfs::make_error(dfs::ErrorCode::kTimedOut,
+                        report->unwritten + ". Still mounted, and its client goes on trying: " +
+                            "umount again later, or lose them with umount -f or umount -l");
+  }
+  if (!report) {
+    complain(directory, report.error().detail);
+  }
+  return report;
+}
+
+dfs::real::OwnedFd open_process(int pid) {
   return dfs::real::OwnedFd(pid > 0 ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
 }
 
-// fsync of the mounted directory writes out everything the client holds.
-bool flush(const std::string& directory) {
-  const dfs::real::OwnedFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (fd.get() < 0) {
-    if (errno == ENOTCONN) {
-      return true;  // its client is gone: nothing is left to flush
-    }
-    complain(directory, std::strerror(errno));
-    return false;
-  }
-  if (fsync(fd.get()) != 0) {
-    complain(directory, std::string("not everything could be written to the servers (") +
-                            std::strerror(errno) +
-                            "); still mounted. The client's log names the files. "
-                            "umount -l unmounts all the same and loses what cannot be written");
-    return false;
-  }
-  return true;
+int remaining_ms(std::chrono::steady_clock::time_point end) {
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, INT_MAX));
 }
 
 int run(const UmountRequest& request) {
-  const bool waits = !request.lazy && !request.force;
-  dfs::real::OwnedFd client;
-  if (waits) {
-    client = client_process(request.directory);
-    if (!flush(request.directory)) {
+  const auto begin = std::chrono::steady_clock::now();
+  UmountReport report;
+  if (!request.lazy && !request.force) {
+    auto flushed = flush(request.directory);
+    if (!flushed) {
       return kExitFailure;
     }
+    report = std::move(*flushed);
   }
+  const dfs::real::OwnedFd client = open_process(report.client_pid);
   const int flags =
       UMOUNT_NOFOLLOW | (request.force ? MNT_FORCE : 0) | (request.lazy ? MNT_DETACH : 0);
   if (umount2(request.directory.c_str(), flags) != 0) {
@@ -127,8 +153,10 @@ int run(const UmountRequest& request) {
   }
   dfs::mount::clean_utab(request.directory);
   if (client.get() >= 0) {
+    // What was written since the flush gets the rest of the time.
     pollfd ended{.fd = client.get(), .events = POLLIN, .revents = 0};
-    if (poll(&ended, 1, kClientEndMs) == 0) {
+    const int wait_ms = remaining_ms(begin + report.umount_wait) + kClientEndMs;
+    if (poll(&ended, 1, wait_ms) == 0) {
       complain(request.directory, "unmounted, but its client is still writing; see its log");
       return kExitFailure;
     }
@@ -147,7 +175,9 @@ int main(int argc, char** argv) {
     std::printf(
         "Usage: umount.fuse.dfs DIR [-flnrv] [-t TYPE]\n\n"
         "Called by umount(8) for dfs mounts: writes out what the client still holds, unmounts DIR\n"
-        "and waits for the client to end. With -l or -f it waits for nothing.\n");
+        "and waits for the client to end. What cannot be written within the mount's umount_wait "
+        "it\n"
+        "names, and leaves DIR mounted. With -l or -f it waits for nothing.\n");
     return 0;
   }
   if (request.version) {

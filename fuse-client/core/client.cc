@@ -25,6 +25,7 @@ Client::~Client() = default;
 
 void Client::start(Done<Unit> done) { impl_->start(std::move(done)); }
 void Client::stop(Done<Unit> done) { impl_->stop(std::move(done)); }
+void Client::close(Done<Unit> done) { impl_->close(std::move(done)); }
 void Client::interrupt(OperationId operation) { impl_->interrupt(operation); }
 
 OperationId Client::lookup(InodeId parent, std::string name, Done<Attributes> done) {
@@ -118,7 +119,12 @@ OperationId Client::sync_directory(InodeId, Done<Unit> done) {
   return impl_->sync_directory(std::move(done));
 }
 OperationId Client::sync_all(Done<Unit> done) { return impl_->sync_all(std::move(done)); }
+OperationId Client::settle(Duration wait, const Done<Unwritten>& done) {
+  return impl_->settle(wait, done);
+}
 void Client::forget(InodeId inode) { impl_->forget(inode); }
 ClientUsage Client::usage() const { return impl_->usage(); }
+bool Client::master_answers() const { return impl_->master_answers(); }
+Unwritten Client::unwritten() const { return impl_->unwritten(); }
 
 }  // namespace dfs::client

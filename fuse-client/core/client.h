@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "common/world.h"
+#include "fuse-client/core/unwritten.h"
 #include "proto/attributes.h"
 #include "proto/data_messages.h"
 #include "proto/namespace_messages.h"
@@ -29,6 +30,9 @@ using HandleId = StrongId<struct HandleTag, std::uint64_t>;
 
 template <class T>
 using Done = std::function<void(Result<T>)>;
+
+inline constexpr std::chrono::seconds kSettleSyncWait{3};
+inline constexpr std::chrono::seconds kCloseLimit{5};
 
 struct ClientOptions {
   Address master;
@@ -82,16 +86,19 @@ struct ClientUsage {
 class Client {
  public:
   Client(World world, ClientOptions options, ClientEvents events);
-  ~Client();  // loses what was not flushed; call stop() first
+  ~Client();  // loses what was not flushed; call settle() and close(), or stop(), first
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
   // Opens the session. Fails with kUnavailable (nobody answers within connect_wait),
   // kVersionMismatch, kInvalidArgument (address).
   void start(Done<Unit> done);
-  // Flushes everything durably and closes the session. Its error is the first that lost a write;
-  // the session is closed all the same.
+  // Flushes everything durably, however long that takes, and closes the session. Its error is the
+  // first that lost a write; the session is closed all the same.
   void stop(Done<Unit> done);
+  // Closes the session within kCloseLimit, whoever answers. What is not flushed is lost; the
+  // other calls still waiting never answer.
+  void close(Done<Unit> done);
 
   // The call answers kInterrupted soon if its wait can be given up. No effect on others.
   void interrupt(OperationId operation);
@@ -150,11 +157,19 @@ class Client {
   OperationId sync_directory(InodeId inode, Done<Unit> done);
   // Everything of this client; fails with the first write that was lost.
   OperationId sync_all(Done<Unit> done);
+  // For unmounting: flushes everything for at most `wait`, and answers with what is not on the
+  // servers by then; that goes on being flushed. When all of it is, a master that answers has
+  // kSettleSyncWait more to say that names are on its stable storage: they are the master's, not
+  // this client's to lose. Fails with the first write that was lost.
+  OperationId settle(Duration wait, const Done<Unwritten>& done);
 
   // The kernel has forgotten the inode: nothing refers to it but open handles.
   void forget(InodeId inode);
 
   ClientUsage usage() const;
+  Unwritten unwritten() const;
+  // False once it was silent for 2 s.
+  bool master_answers() const;
 
  private:
   class Impl;

@@ -35,6 +35,7 @@ class Client::Impl {
   // As Client's methods of the same names.
   void start(Done<Unit> done);
   void stop(Done<Unit> done);
+  void close(Done<Unit> done);
   void interrupt(OperationId operation);
   OperationId lookup(LookupRequest request, Done<Attributes> done);
   OperationId get_attributes(InodeId inode, Done<Attributes> done);
@@ -67,8 +68,11 @@ class Client::Impl {
   OperationId sync(HandleId handle, Done<Unit> done);
   OperationId sync_directory(Done<Unit> done);
   OperationId sync_all(Done<Unit> done);
+  OperationId settle(Duration wait, const Done<Unwritten>& done);
   void forget(InodeId inode);
   ClientUsage usage() const;
+  Unwritten unwritten() const;
+  bool master_answers() const { return master_.is_up(); }
 
  private:
   struct Handle {
@@ -188,7 +192,7 @@ class Client::Impl {
   void revalidate();
   void revalidated(const RevalidateRequest& asked, const Result<RevalidateReply>& reply,
                    MonoTime sent_at);
-  void stop_session(Status flushed, Done<Unit> done);
+  void close_session(Done<Unit> done);
 
   World world_;
   ClientOptions options_;

@@ -6,7 +6,9 @@
 namespace dfs::client {
 namespace {
 
-constexpr Duration kSealWait = std::chrono::seconds(2);  // of an unmount
+constexpr std::chrono::seconds kSealWait{2};
+constexpr std::chrono::seconds kSessionCloseWait{3};  // as MasterLink::stop gives up
+static_assert(kSealWait + kSessionCloseWait <= kCloseLimit);
 
 }  // namespace
 
@@ -66,26 +68,72 @@ void Client::Impl::start(Done<Unit> done) {
 void Client::Impl::stop(Done<Unit> done) {
   revalidate_timer_.stop();
   write_back_.flush_all(true, [this, done = std::move(done)](Result<Unit> flushed) {
-    auto go_on = std::make_shared<Task>([this, flushed, done] {
-      sync_metadata(OperationId{}, [this, flushed, done](Result<Unit> synced) {
-        stop_session(flushed ? std::move(synced) : flushed, done);
-      });
-    });
-    auto once = [go_on] {
-      if (const Task task = std::exchange(*go_on, nullptr)) {
-        task();
-      }
-    };
-    // What sealing says is of no use any more, and dead servers would be waited for: the end of the
-    // session seals what is left.
-    world_.scheduler.run_after(kSealWait, lifetime_.guard(once));
-    write_back_.seal_all([once](Result<Unit>) { once(); });
+    close([flushed = std::move(flushed), done](Result<Unit>) { done(flushed); });
   });
 }
 
-void Client::Impl::stop_session(Status flushed, Done<Unit> done) {
-  master_.stop(
-      [flushed = std::move(flushed), done = std::move(done)](Result<Unit>) { done(flushed); });
+void Client::Impl::close(Done<Unit> done) {
+  revalidate_timer_.stop();
+  if (!master_.is_up() || !unwritten().is_empty()) {
+    close_session(std::move(done));  // its end seals the chunks
+    return;
+  }
+  auto go_on = std::make_shared<Task>([this, done = std::move(done)] { close_session(done); });
+  auto once = [go_on] {
+    if (const Task task = std::exchange(*go_on, nullptr)) {
+      task();
+    }
+  };
+  // What sealing says is of no use any more, and dead servers would be waited for: the end of the
+  // session seals what is left.
+  world_.scheduler.run_after(kSealWait, lifetime_.guard(once));
+  write_back_.seal_all([this, once](Result<Unit>) {
+    sync_metadata(OperationId{}, [once](Result<Unit>) { once(); });
+  });
+}
+
+void Client::Impl::close_session(Done<Unit> done) {
+  if (master_.is_up()) {
+    master_.stop(std::move(done));
+    return;
+  }
+  world_.log.warning("The master does not answer: the session ends by time-out. session=" +
+                     std::to_string(master_.session().value));
+  answer_later<Unit>(std::move(done), ok());
+}
+
+OperationId Client::Impl::settle(Duration wait, const Done<Unwritten>& done) {
+  const OperationId id = begin();
+  auto is_late = std::make_shared<bool>(false);
+  const auto answer = abandonable(id, [this, is_late, done](Result<Unit> settled) {
+    if (settled) {
+      // In time, what was written since the call does not matter.
+      done(*is_late ? unwritten() : Unwritten{});
+    } else {
+      done(std::move(settled).error());
+    }
+  });
+  world_.scheduler.run_after(wait, lifetime_.guard([is_late, answer] {
+    *is_late = true;
+    answer(ok());
+  }));
+  write_back_.flush_all(false, [this, id, answer](Result<Unit> flushed) {
+    if (!flushed || !interrupts_.contains(id)) {
+      answer(std::move(flushed));
+      return;
+    }
+    const Duration sync_wait = master_.is_up() ? Duration(kSettleSyncWait) : Duration::zero();
+    world_.scheduler.run_after(sync_wait, lifetime_.guard([this, id, answer] {
+      if (interrupts_.contains(id)) {
+        world_.log.warning(
+            "The master does not say that the latest names are on stable storage; they are lost if "
+            "its power fails now.");
+      }
+      answer(ok());
+    }));
+    sync_metadata(OperationId{}, answer);
+  });
+  return id;
 }
 
 void Client::Impl::interrupt(OperationId operation) {
@@ -103,6 +151,12 @@ ClientUsage Client::Impl::usage() const {
   return {.dirty_bytes = memory_.used(MemoryBudget::Use::kDirty),
           .cached_bytes = memory_.used(MemoryBudget::Use::kCache),
           .in_flight_bytes = memory_.used(MemoryBudget::Use::kInFlight)};
+}
+
+Unwritten Client::Impl::unwritten() const {
+  Unwritten unwritten = write_back_.unwritten();
+  unwritten.master_answers = master_.is_up();
+  return unwritten;
 }
 
 // --- Revalidation --------------------------------------------------------------------------------

@@ -112,6 +112,21 @@ std::optional<DirtyAttributes> WriteBack::dirty_attributes(InodeId inode) const 
                          .ctime = file->dirty.ctime};
 }
 
+Unwritten WriteBack::unwritten() const {
+  Unwritten unwritten;
+  for (const auto& [inode, file] : impl_->flusher.files()) {
+    if (file->dirty.is_clean()) {
+      continue;
+    }
+    ++unwritten.files;
+    unwritten.bytes += file->dirty.dirty_bytes();
+    if (unwritten.first.size() < kUnwrittenNamedMax) {
+      unwritten.first.push_back(inode);
+    }
+  }
+  return unwritten;
+}
+
 std::uint64_t WriteBack::lost_writes(InodeId inode) const {
   return impl_->flusher.lost_writes(inode);
 }

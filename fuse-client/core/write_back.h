@@ -95,6 +95,8 @@ class WriteBack {
   // Dirty bytes within [begin, end), sorted, not overlapping, newest contents.
   std::vector<DirtyRange> dirty_ranges(InodeId inode, std::uint64_t begin, std::uint64_t end) const;
   std::optional<DirtyAttributes> dirty_attributes(InodeId inode) const;
+  // Of all files; master_answers is left to the caller.
+  Unwritten unwritten() const;
   // Writes of this inode that were lost so far; rises by one for each flush that lost some. Kept
   // until forget, which the last handle's release calls.
   std::uint64_t lost_writes(InodeId inode) const;

@@ -59,16 +59,18 @@ FuseServer& server_of(fuse_req_t request) {
   return *static_cast<FuseServer*>(fuse_req_userdata(request));
 }
 
-FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log, InodeId root)
+FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log,
+                       const ServerOptions& options)
     : client_(client),
       scheduler_(scheduler),
       log_(log),
-      root_(root),
+      root_(options.root),
+      umount_wait_(options.umount_wait),
       memory_(std::make_shared<RequestMemory>()) {}
 
 Result<std::unique_ptr<FuseServer>> FuseServer::create(client::Client& client, Scheduler& scheduler,
                                                        Log& log, ServerOptions options) {
-  std::unique_ptr<FuseServer> server(new FuseServer(client, scheduler, log, options.root));
+  std::unique_ptr<FuseServer> server(new FuseServer(client, scheduler, log, options));
   std::vector<std::string> words = {"dfs"};
   for (const std::string& option : options.mount_options) {
     words.emplace_back("-o");
@@ -211,9 +213,36 @@ void FuseServer::interrupt(fuse_req_t request) {
 
 client::Done<Attributes> FuseServer::answer_attributes(fuse_req_t request) {
   return answer<Attributes>(request, [this, request](const Attributes& attributes) {
+    if (attributes.inode == root_) {
+      root_attributes_ = attributes;
+    }
     const struct stat st = to_stat(attributes, to_kernel(attributes.inode));
     fuse_reply_attr(request, &st, kCacheSeconds);
   });
+}
+
+void FuseServer::answer_root_attributes(fuse_req_t request) {
+  enum class State { kAsked, kGivenUp, kAnswered };
+  auto state = std::make_shared<State>(State::kAsked);
+  const client::OperationId operation =
+      client_.get_attributes(root_, [this, request, state](Result<Attributes> result) {
+        const bool was_given_up = std::exchange(*state, State::kAnswered) == State::kGivenUp;
+        if (!result && was_given_up) {
+          result = *root_attributes_;
+        }
+        answer_attributes(request)(std::move(result));
+      });
+  started(request, operation);
+  if (!root_attributes_) {
+    return;
+  }
+  const Duration wait = client_.master_answers() ? Duration(kRootStatWait) : Duration::zero();
+  scheduler_.run_after(wait, lifetime_.guard([this, operation, state] {
+    if (*state == State::kAsked) {
+      *state = State::kGivenUp;
+      client_.interrupt(operation);
+    }
+  }));
 }
 
 void FuseServer::reply_error(fuse_req_t request, const Error& error) {

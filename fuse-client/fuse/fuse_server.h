@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -19,14 +20,18 @@
 #include "common/log.h"
 #include "common/scheduler.h"
 #include "fuse-client/core/client.h"
+#include "fuse-client/core/lifetime.h"
 #include "fuse-client/fuse/fuse_api.h"
 #include "fuse-client/fuse/kernel_notifier.h"
 
 namespace dfs::fuse {
 
+inline constexpr std::chrono::seconds kRootStatWait{3};
+
 struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted
   std::vector<std::string> mount_options;  // for the kernel: "ro", "allow_other", "fsname=…"
+  Duration umount_wait = std::chrono::seconds(30);
 };
 
 // An open directory: the page of entries last fetched, served piece by piece.
@@ -68,6 +73,7 @@ class FuseServer {
 
   client::Client& client() { return client_; }
   Scheduler& scheduler() { return scheduler_; }
+  Duration umount_wait() const { return umount_wait_; }
   InodeId from_kernel(fuse_ino_t inode) const;
   fuse_ino_t to_kernel(InodeId inode) const;
   void negotiate(fuse_conn_info* connection);
@@ -98,6 +104,9 @@ class FuseServer {
     });
   }
   client::Done<Attributes> answer_attributes(fuse_req_t request);
+  // stat of the mounted directory: a master that does not answer is waited for kRootStatWait, then
+  // the last known attributes must do. umount(8) asks for them before it does anything.
+  void answer_root_attributes(fuse_req_t request);
 
   static void reply_error(fuse_req_t request, const Error& error);
   void reply_entry(fuse_req_t request, const Attributes& attributes);
@@ -121,13 +130,14 @@ class FuseServer {
   void forget_capability(InodeId inode) { capability_absent_.erase(inode); }
 
  private:
-  FuseServer(client::Client& client, Scheduler& scheduler, Log& log, InodeId root);
+  FuseServer(client::Client& client, Scheduler& scheduler, Log& log, const ServerOptions& options);
   Status started_session(int result, const std::string& what);
 
   client::Client& client_;
   Scheduler& scheduler_;
   Log& log_;
   InodeId root_;
+  Duration umount_wait_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
   std::function<void()> ready_;
@@ -140,6 +150,8 @@ class FuseServer {
   std::map<std::uint64_t, OpenDirectory> directories_;
   std::uint64_t next_directory_ = 1;
   std::unordered_map<InodeId, MonoTime> capability_absent_;
+  std::optional<Attributes> root_attributes_;  // last known
+  client::Lifetime lifetime_;
 };
 
 struct stat to_stat(const Attributes& attributes, fuse_ino_t inode);

@@ -62,6 +62,10 @@ void op_forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* fo
 
 void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
   FuseServer& server = server_of(request);
+  if (inode == FUSE_ROOT_ID) {
+    server.answer_root_attributes(request);
+    return;
+  }
   server.started(request, server.client().get_attributes(server.from_kernel(inode),
                                                          server.answer_attributes(request)));
 }

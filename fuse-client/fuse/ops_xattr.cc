@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "fuse-client/fuse/fuse_server.h"
+#include "fuse-client/fuse/umount_report.h"
 
 namespace dfs::fuse {
 namespace {
@@ -36,7 +37,28 @@ void reply_value(fuse_req_t request, const std::string& value, std::size_t size)
   }
 }
 
+void report_for_umount(fuse_req_t request, std::size_t size) {
+  if (size == 0) {
+    fuse_reply_xattr(request, kUmountReportBytesMax);
+    return;
+  }
+  FuseServer& server = server_of(request);
+  auto done = server.answer<client::Unwritten>(
+      request, [&server, request, size](const client::Unwritten& unwritten) {
+        reply_value(request,
+                    encode(UmountReport{.client_pid = getpid(),
+                                        .umount_wait = server.umount_wait(),
+                                        .unwritten = client::describe(unwritten)}),
+                    size);
+      });
+  server.started(request, server.client().settle(server.umount_wait(), done));
+}
+
 void op_getxattr(fuse_req_t request, fuse_ino_t kernel_inode, const char* name, std::size_t size) {
+  if (name == std::string_view(kUmountReportAttribute)) {
+    report_for_umount(request, size);
+    return;
+  }
   if (is_unsupported(request, name)) {
     return;
   }

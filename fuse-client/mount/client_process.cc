@@ -29,7 +29,11 @@ constexpr unsigned kReadAheadKib = 1024;
 // How often the allocator is made to give back what it keeps of freed memory, when that is too
 // much.
 constexpr Duration kMemoryCheckInterval = std::chrono::milliseconds(250);
-constexpr Duration kStopLimit = std::chrono::minutes(10);  // a bound beyond every wait inside
+constexpr Duration kAnswerLimit = std::chrono::minutes(10);  // a bound beyond every wait inside
+// Unmounted with data that nobody takes, by umount -l or -f: so long it is offered all the same.
+constexpr Duration kLingerLimit = std::chrono::minutes(10);
+constexpr Duration kLingerQuiet = std::chrono::seconds(5);  // before the log says that it lingers
+constexpr Duration kLingerReport = std::chrono::minutes(1);
 
 std::string client_name(const std::string& directory) {
   std::array<char, 256> host{};
@@ -60,6 +64,7 @@ class ClientProcess {
         log_(std::move(log)),
         transport_(*loop_, *log_),
         memory_timer_(*loop_),
+        stop_timer_(*loop_),
         client_(World{*loop_, random_, *log_, transport_}, options(), events()) {}
 
   Status run(const std::function<void()>& ready) {
@@ -73,24 +78,30 @@ class ClientProcess {
     if (server_fd_watched_) {
       loop_->unwatch_fd(server_->fd());
     }
-    Status stopped = wait_for([this](client::Done<Unit> done) { client_.stop(std::move(done)); });
-    if (!stopped) {
-      log_->error("not everything could be written at unmount: " + stopped.error().detail);
-    }
+    const Status written = linger();
+    const Status closed =
+        wait_for([this](client::Done<Unit> done) { client_.close(std::move(done)); });
     server_.reset();
-    return mounted ? stopped : mounted;
+    return !mounted ? mounted : !stopped_ ? stopped_ : !written ? written : closed;
   }
 
-  // SIGTERM: flush, unmount, and let run() end. Before run() serves it ends without serving; said
-  // again, or while it ends already, nothing more happens.
+  // SIGTERM: flush for at most umount_wait, unmount, and let run() end. Before run() serves it ends
+  // without serving; while it lingers after an unmount it does so no longer than that; said again,
+  // nothing more happens.
   void stop() {
-    if (std::exchange(is_stopping_, true) || !is_serving_) {
+    if (std::exchange(is_stopping_, true)) {
+      return;
+    }
+    give_up_at_ = std::min(give_up_at_, loop_->now() + request_.umount_wait);
+    stop_timer_.start(request_.umount_wait, [this] { client_.interrupt(settling_); });
+    if (!is_serving_) {
       return;
     }
     log_->info("told to stop: flushing and unmounting");
-    client_.sync_all([this](Status status) {
-      if (!status) {
-        log_->error("not everything could be written: " + status.error().detail);
+    client_.settle(request_.umount_wait, [this](const Result<client::Unwritten>& settled) {
+      if (!settled) {
+        log_->error("not everything could be written: " + settled.error().detail);
+        stopped_ = settled.error();
       }
       remove_from_utab(directory_);
       if (server_) {
@@ -125,12 +136,52 @@ class ClientProcess {
     }};
   }
 
+  // After the unmount: goes on until everything is written, or it is time to give up; the log says
+  // what for. Fails if something was lost.
+  Status linger() {
+    if (!is_stopping_) {
+      give_up_at_ = loop_->now() + kLingerLimit;
+    }
+    for (Duration step = kLingerQuiet;; step = kLingerReport) {
+      const Duration left = std::max(give_up_at_ - loop_->now(), Duration::zero());
+      const auto settled = settle(std::min(step, left));
+      if (!settled && settled.code() != ErrorCode::kInterrupted) {
+        log_->error("not everything could be written at unmount: " + settled.error().detail);
+        return settled.error();
+      }
+      if (settled && settled->is_empty()) {
+        return ok();
+      }
+      const std::string unwritten = client::describe(client_.unwritten());
+      if (loop_->now() >= give_up_at_) {
+        log_->error("lost at unmount: " + unwritten);
+        return make_error(ErrorCode::kTimedOut, "lost at unmount: " + unwritten);
+      }
+      const auto left_s =
+          std::chrono::duration_cast<std::chrono::seconds>(give_up_at_ - loop_->now()).count();
+      log_->warning("unmounted, but " + unwritten + ". Trying for " + std::to_string(left_s) +
+                    " s more; SIGTERM gives up after umount_wait.");
+    }
+  }
+
+  Result<client::Unwritten> settle(Duration wait) {
+    client::Unwritten unwritten;
+    DFS_CHECK_OK(wait_for([&](const client::Done<Unit>& done) {
+      settling_ =
+          client_.settle(wait, [&unwritten, done](const Result<client::Unwritten>& settled) {
+            unwritten = settled ? *settled : client::Unwritten{};
+            done(settled ? ok() : Status(settled.error()));
+          });
+    }));
+    return unwritten;
+  }
+
   // Runs the loop until the call has answered.
   template <class Start>
   Status wait_for(Start start) {
     auto answer = std::make_shared<std::optional<Status>>();
     start([answer](Status status) { *answer = std::move(status); });
-    if (!loop_->run_until([&] { return answer->has_value(); }, kStopLimit)) {
+    if (!loop_->run_until([&] { return answer->has_value(); }, kAnswerLimit)) {
       return make_error(ErrorCode::kTimedOut, "the client core did not answer");
     }
     return std::move(**answer);
@@ -146,7 +197,9 @@ class ClientProcess {
   Status mount(const std::function<void()>& ready) {
     bound_memory();
     DFS_TRY(const InodeId root, find_root());
-    fuse::ServerOptions options{.root = root, .mount_options = request_.kernel_options};
+    fuse::ServerOptions options{.root = root,
+                                .mount_options = request_.kernel_options,
+                                .umount_wait = request_.umount_wait};
     DFS_TRY(server_, fuse::FuseServer::create(client_, *loop_, *log_, std::move(options)));
     DFS_CHECK_OK(server_->mount(directory_));
     server_->on_ready(ready);
@@ -199,11 +252,15 @@ class ClientProcess {
   real::SystemRandom random_;
   real::ZmqTransport transport_;
   Timer memory_timer_;
+  Timer stop_timer_;
   client::Client client_;
   std::unique_ptr<fuse::FuseServer> server_;
   bool server_fd_watched_ = false;
   bool is_serving_ = false;
   bool is_stopping_ = false;  // told to
+  MonoTime give_up_at_ = MonoTime::max();
+  client::OperationId settling_;  // while lingering
+  Status stopped_ = ok();         // how the flush before the unmount went
 };
 
 }  // namespace

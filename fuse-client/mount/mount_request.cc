@@ -120,6 +120,8 @@ Result<bool> take_valued_option(std::string_view option, MountRequest& request) 
     DFS_TRY(request.connect_wait, parse_duration(name, value));
   } else if (name == "write_wait") {
     DFS_TRY(request.write_wait, parse_duration(name, value));
+  } else if (name == "umount_wait") {
+    DFS_TRY(request.umount_wait, parse_duration(name, value));
   } else if (name == "log_level") {
     DFS_TRY(request.log_level, parse_level(value));
   } else if (name == "log_file") {
@@ -347,10 +349,11 @@ Options:
   mem_limit=SIZE              cap for caches and unwritten data (default 256MiB)
   connect_wait=TIME           give up mounting after this long (default 10s)
   write_wait=TIME             wait this long for servers that take data, then EIO (default 60s)
+  umount_wait=TIME            umount fails when data waits longer for servers (default 30s)
   log_file=PATH               log there (default: syslog, or stderr with -f)
   log_level=LEVEL             debug, info (default), warning, error
 
-To unmount: umount DIR. It returns when everything is on the servers.
+To unmount: umount DIR. It returns when everything is on the servers, or says what is not.
 )";
 }
 

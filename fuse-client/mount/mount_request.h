@@ -49,6 +49,7 @@ struct MountRequest {
   std::uint64_t memory_bytes = kMemoryBytesDefault;
   Duration connect_wait = std::chrono::seconds(10);
   Duration write_wait = std::chrono::seconds(60);
+  Duration umount_wait = std::chrono::seconds(30);
   std::string log_file;  // empty: stderr in the foreground, else syslog
   LogLevel log_level = LogLevel::kInfo;
 };

@@ -25,6 +25,26 @@ def utab_entries(directory):
         return [line for line in f if f"TARGET={directory} " in line]
 
 
+def make_room(directory):
+    """Has the client open a chunk: with no server it takes writes only as far as it has room."""
+    write_file(os.path.join(directory, "room"), b"room")
+    run("sync", directory)
+
+
+def write_unstored(cluster, directory, names):
+    """Writes 1 MiB to each file that cannot leave the client; the whole cluster is stopped. The inodes."""
+    make_room(directory)
+    for server in cluster.servers:
+        server.pause()
+    inodes = []
+    for name in names:
+        with open(os.path.join(directory, name), "wb") as f:
+            f.write(pattern(name, MIB))
+            inodes.append(os.fstat(f.fileno()).st_ino)
+    cluster.master.pause()
+    return inodes
+
+
 def timed(action):
     begin = time.monotonic()
     result = action()
@@ -104,6 +124,70 @@ class UnmountTest(ClusterTest):
                 other = self.cluster.mount("other" + flag)
                 self.assertEqual(read_file(other.path("f" + flag)), b"x" * 100)
                 other.umount()
+
+    def test_umount_with_the_master_dead_says_what_is_not_written_and_stays_mounted(self):
+        mount = self.cluster.mount(options=["umount_wait=3s"])
+        inodes = write_unstored(self.cluster, mount.directory, ["a", "b"])
+        self.cluster.master.kill()
+        for _ in range(2):
+            done, taken_s = timed(lambda: mount.umount(check=False))
+            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+            self.assertIn(f"{2 * MIB} bytes of 2 files", done.stderr)
+            self.assertIn(f"inodes {min(inodes)}, {max(inodes)}", done.stderr)
+            self.assertIn("umount -l", done.stderr)
+            self.assertLess(taken_s, 3 + 5)
+            self.assertTrue(mount.is_mounted())
+        for server in self.cluster.servers:
+            server.resume()
+        self.cluster.master.start()
+        mount.umount()
+        self.assert_gone(mount)
+        mount.mount()
+        for name in ["a", "b"]:
+            self.assertEqual(read_file(mount.path(name)), pattern(name, MIB))
+
+    def test_umount_with_the_master_dead_and_nothing_to_write_is_quick(self):
+        mount = self.cluster.mount()
+        write_file(mount.path("f"), b"text")
+        run("sync", mount.directory)
+        client = os.pidfd_open(mount.client_pid())
+        self.cluster.master.kill()
+        _, taken_s = timed(mount.umount)
+        self.assertLess(taken_s, 8)
+        wait_for_end(client, limit_s=0)
+        self.assert_gone(mount)
+
+    def test_termination_with_the_master_dead_gives_up_in_time(self):
+        folder = self.cluster.make_folder("foreground")
+        client = subprocess.Popen([program("dfs"), "-f", "-o", "umount_wait=2s", self.cluster.address, folder],
+                                  stderr=subprocess.PIPE, text=True)
+        self.cluster.wait_until(lambda: os.path.ismount(folder), "mounted")
+        inode, = write_unstored(self.cluster, folder, ["f"])
+        client.terminate()
+        (_, log), taken_s = timed(lambda: client.communicate(timeout=30))
+        self.assertNotEqual(client.returncode, 0)
+        self.assertIn(f"lost at unmount: {MIB} bytes of 1 file are not on the servers (inode {inode})", log)
+        self.assertLess(taken_s, 2 + 8)
+        self.assertFalse(os.path.ismount(folder))
+
+    def test_a_client_unmounted_by_force_lingers_no_longer_than_told(self):
+        for flag in ["-l", "-f"]:
+            with self.subTest(flag=flag):
+                log = os.path.join(self.cluster.folder, "client" + flag)
+                mount = self.cluster.mount("mnt" + flag, options=["umount_wait=1s", "log_file=" + log])
+                write_unstored(self.cluster, mount.directory, ["f"])
+                client = os.pidfd_open(mount.client_pid())
+                _, taken_s = timed(lambda: mount.umount(flag))
+                self.assertLess(taken_s, 5)
+                self.assert_gone(mount)
+                self.cluster.wait_until(lambda: f"unmounted, but {MIB} bytes" in read_file(log).decode(),
+                                        "the client says that it lingers")
+                signal.pidfd_send_signal(client, signal.SIGTERM)
+                wait_for_end(client, limit_s=10)
+                self.assertIn("lost at unmount", read_file(log).decode())
+                for daemon in [self.cluster.master, *self.cluster.servers]:
+                    daemon.resume()
 
     def test_umount_of_a_dead_mount_succeeds(self):
         mount = self.cluster.mount()

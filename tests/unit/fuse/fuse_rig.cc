@@ -45,7 +45,8 @@ void FuseRig::serve(InodeId root) {
   server.reset();
   kernel = std::make_unique<FakeKernel>();
   is_connected_ = true;
-  auto created = FuseServer::create(*client, scheduler, log, {.root = root, .mount_options = {}});
+  auto created = FuseServer::create(
+      *client, scheduler, log, {.root = root, .mount_options = {}, .umount_wait = kUmountWait});
   ASSERT_TRUE(created);
   server = std::move(*created);
   ASSERT_TRUE(server->attach(kernel->server_end()));
@@ -178,6 +179,16 @@ std::vector<ListedEntry> FuseRig::list(std::uint64_t node, std::uint64_t handle,
   EXPECT_EQ(answer.error, 0);
   EXPECT_LE(answer.bytes.size(), size);
   return parse_listing(answer.bytes, with_attributes);
+}
+
+UmountReport FuseRig::umount_report() {
+  const MonoTime asked_at = events.now();
+  const Answer answer = get_xattr(kRootInode.value, kUmountReportAttribute, kUmountReportBytesMax);
+  umount_report_took = events.now() - asked_at;
+  EXPECT_EQ(answer.error, 0);
+  const auto report = decode_umount_report(answer.bytes);
+  EXPECT_TRUE(report);
+  return report ? *report : UmountReport{};
 }
 
 Answer FuseRig::get_xattr(std::uint64_t node, const std::string& name, std::uint32_t size) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fuse-client/fuse/fuse_server.h"
+#include "fuse-client/fuse/umount_report.h"
 #include "tests/sim/cluster/processes.h"
 #include "tests/unit/fuse/fake_kernel.h"
 
@@ -20,6 +21,8 @@ struct Opened {
   std::uint64_t handle = 0;
   fuse_open_out reply{};
 };
+
+inline constexpr std::chrono::seconds kUmountWait{7};
 
 class FuseRig : public testing::Test {
  protected:
@@ -51,6 +54,9 @@ class FuseRig : public testing::Test {
   void forget(std::uint64_t node, std::uint64_t count);
   std::vector<ListedEntry> list(std::uint64_t node, std::uint64_t handle, std::uint64_t position,
                                 std::uint32_t size, bool with_attributes = false);
+  // What umount.fuse.dfs would be told, and how long that took.
+  UmountReport umount_report();
+  Duration umount_report_took{};
   Answer get_xattr(std::uint64_t node, const std::string& name, std::uint32_t size);
   int set_xattr(std::uint64_t node, const std::string& name, const std::string& value,
                 std::uint32_t flags = 0);

@@ -94,14 +94,15 @@ TEST(MountRequestTest, unknown_options_are_named_unless_sloppy) {
 }
 
 TEST(MountRequestTest, sizes_and_times_have_units_and_bounds) {
-  const auto request =
-      parse_mount_request({"h", "/d", "-omem_limit=1GiB,write_wait=500ms"}, false, true);
+  const auto request = parse_mount_request(
+      {"h", "/d", "-omem_limit=1GiB,write_wait=500ms,umount_wait=2min"}, false, true);
   ASSERT_TRUE(request);
   EXPECT_EQ(request->memory_bytes, 1u << 30);
   EXPECT_EQ(request->write_wait, std::chrono::milliseconds(500));
-  for (const char* option :
-       {"mem_limit=many", "mem_limit=1", "mem_limit=99999999999999999999G", "mem_limit",
-        "write_wait=5x", "write_wait=1000000m", "log_level=loud", "log_file=relative"}) {
+  EXPECT_EQ(request->umount_wait, std::chrono::minutes(2));
+  for (const char* option : {"mem_limit=many", "mem_limit=1", "mem_limit=99999999999999999999G",
+                             "mem_limit", "write_wait=5x", "umount_wait=", "write_wait=1000000m",
+                             "log_level=loud", "log_file=relative"}) {
     EXPECT_FALSE(parse_mount_request({"h", "/d", "-o", option}, false, true)) << option;
   }
 }
