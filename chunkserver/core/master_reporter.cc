@@ -16,6 +16,8 @@ constexpr std::chrono::seconds kRetryDelay{1};
 constexpr std::chrono::seconds kCallTimeout{5};
 // Longer: the master looks up every replica of a page in its database.
 constexpr std::chrono::seconds kInventoryTimeout{20};
+// Longer than the silence after which the connection is made anew and the call fails by itself.
+constexpr std::chrono::milliseconds kPingTimeout = kLivenessTimeout + kPingInterval;
 constexpr std::size_t kPageReplicasMax = 4096;
 constexpr std::chrono::milliseconds kHeartbeatMin{100};
 constexpr std::chrono::milliseconds kHeartbeatMax{60'000};
@@ -46,6 +48,7 @@ MasterReporter::MasterReporter(World world, Settings settings, DirectorySet& dir
       hooks_(std::move(hooks)),
       master_(world, settings_.master, "master " + settings_.master, client_options()),
       heartbeat_interval_(kHeartbeatInterval),
+      watch_timer_(world.scheduler),
       register_timer_(world.scheduler),
       heartbeat_timer_(world.scheduler),
       inventory_timer_(world.scheduler),
@@ -54,10 +57,16 @@ MasterReporter::MasterReporter(World world, Settings settings, DirectorySet& dir
 void MasterReporter::start() {
   DFS_ASSERT(state_ == State::kStopped);
   register_again();
+  watch_master();
 }
 
 void MasterReporter::stop() {
   state_ = State::kStopped;
+  watch_timer_.stop();
+  forget_calls();
+}
+
+void MasterReporter::forget_calls() {
   ++registration_;
   register_timer_.stop();
   heartbeat_timer_.stop();
@@ -78,6 +87,33 @@ void MasterReporter::report_lost(const std::vector<ChunkId>& chunks) {
 void MasterReporter::heartbeat_soon() {
   if (state_ == State::kRegistered && !is_heartbeat_sent_) {
     heartbeat_timer_.start(Duration::zero(), [this] { send_heartbeat(); });
+  }
+}
+
+void MasterReporter::watch_master() {
+  master_.call(PingRequest{}, with_timeout(kPingTimeout),
+               std::function<void(Result<RpcReply<PingReply>>)>(
+                   alive_.guard([this](const auto& reply) { on_ping_reply(reply); })));
+}
+
+void MasterReporter::on_ping_reply(const Result<RpcReply<PingReply>>& reply) {
+  if (state_ == State::kStopped) {
+    return;
+  }
+  watch_timer_.start(kPingInterval, [this] { watch_master(); });
+  const bool was_silent = std::exchange(is_master_silent_, !reply.has_value());
+  if (!reply) {
+    return;
+  }
+  const std::uint64_t known = std::exchange(master_incarnation_, reply->body.incarnation);
+  if (known != 0 && known != master_incarnation_) {
+    world_.log.info("The master was started anew, registering again.");
+    register_again();
+  } else if (was_silent && register_timer_.is_armed()) {
+    register_timer_.stop();
+    register_now();
+  } else if (was_silent) {
+    heartbeat_soon();
   }
 }
 
@@ -117,6 +153,7 @@ void MasterReporter::on_register_reply(const Result<RpcReply<RegisterNodeReply>>
   heartbeat_interval_ = std::clamp<Duration>(std::chrono::milliseconds(body.heartbeat_ms),
                                              kHeartbeatMin, kHeartbeatMax);
   state_ = State::kRegistered;
+  master_incarnation_ = 0;  // it may be another than at the last ping, and knows this server now
   has_complained_ = false;
   world_.log.info("Registered with the master. node=" + std::to_string(node_.value) +
                   " cluster=" + body.cluster_id + " address=" + settings_.address);
@@ -149,7 +186,7 @@ Status MasterReporter::accept_registration(const RegisterNodeReply& reply) {
 }
 
 void MasterReporter::register_again() {
-  stop();
+  forget_calls();
   state_ = State::kRegistering;
   is_heartbeat_sent_ = false;
   is_inventory_running_ = false;

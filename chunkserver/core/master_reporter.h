@@ -4,6 +4,9 @@
 // page, sends heartbeats, and reports replicas that turned out damaged or lost. Each kind of
 // call has one in progress at most and is made again, from what is true by then, until it
 // succeeds: an inventory page that is sent late would call newer replicas missing. One thread.
+//
+// Between heartbeats it pings the master, so that one that was started anew, and knows nobody, has
+// its servers back at once. A ping is pending all the time that the master is away.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +21,7 @@
 #include "common/world.h"
 #include "proto/node_messages.h"
 #include "proto/rpc_client.h"
+#include "proto/session_messages.h"
 
 namespace dfs::chunkserver {
 
@@ -54,8 +58,11 @@ class MasterReporter {
 
   void register_now();
   void on_register_reply(const Result<RpcReply<RegisterNodeReply>>& reply);
+  void watch_master();
+  void on_ping_reply(const Result<RpcReply<PingReply>>& reply);
   Status accept_registration(const RegisterNodeReply& reply);
   void register_again();
+  void forget_calls();
   void send_heartbeat();
   void on_heartbeat_reply(const Result<RpcReply<HeartbeatReply>>& reply);
   void start_inventory();
@@ -87,6 +94,8 @@ class MasterReporter {
   std::uint64_t registration_ = 0;  // counts them
   NodeId node_;
   Duration heartbeat_interval_;
+  std::uint64_t master_incarnation_ = 0;  // as of the last ping since registering; 0: none yet
+  bool is_master_silent_ = false;         // the last ping was not answered
   bool is_heartbeat_sent_ = false;
   bool is_inventory_running_ = false;
   bool is_inventory_wanted_again_ = false;
@@ -95,6 +104,7 @@ class MasterReporter {
   ChunkId inventory_at_;
   std::set<ChunkId> damaged_;  // not yet reported; bounded by the number of replicas
   std::set<ChunkId> lost_;
+  Timer watch_timer_;
   Timer register_timer_;
   Timer heartbeat_timer_;
   Timer inventory_timer_;

@@ -6,9 +6,14 @@
 
 namespace dfs::chunkserver {
 
-FakeMaster::FakeMaster(World world, const Address& address) {
-  auto created =
-      RpcServer::create(world, address, 1, [this](const RpcRequest& request) { handle(request); });
+FakeMaster::FakeMaster(World world, Address address) : world_(world), address_(std::move(address)) {
+  start_anew();
+}
+
+void FakeMaster::start_anew() {
+  rpc_.reset();
+  auto created = RpcServer::create(world_, address_, ++incarnation_,
+                                   [this](const RpcRequest& request) { handle(request); });
   DFS_ASSERT(created.has_value());
   rpc_ = std::move(*created);
 }
@@ -24,7 +29,7 @@ void FakeMaster::handle(const RpcRequest& request) {
     }
     // The test's nodes are called node0, node1 …
     const auto number = static_cast<std::uint32_t>(node.address.at(4) - '0');
-    rpc_->reply(from, RegisterNodeReply{NodeId{number + 1}, cluster_id, 1000});
+    rpc_->reply(from, RegisterNodeReply{NodeId{number + 1}, cluster_id, heartbeat_ms});
   } else if (request.envelope.type == MessageType::kHeartbeat) {
     heartbeats.push_back(*decode_body<HeartbeatRequest>(request.body));
     if (std::exchange(forgets_nodes, false)) {

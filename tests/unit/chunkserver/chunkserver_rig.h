@@ -47,11 +47,13 @@ struct RigProcess {
 // Registers every server, and keeps what it was told.
 class FakeMaster {
  public:
-  FakeMaster(World world, const Address& address);
+  FakeMaster(World world, Address address);
+  void start_anew();  // as another process, which knows no server
 
   std::string cluster_id = kClusterId;
   std::vector<ChunkId> unknown;  // what inventory reports are answered with
-  bool forgets_nodes = false;    // answers one heartbeat with kStale
+  std::uint32_t heartbeat_ms = 1000;
+  bool forgets_nodes = false;  // answers one heartbeat with kStale
 
   std::vector<RegisterNodeRequest> registrations;
   std::vector<HeartbeatRequest> heartbeats;
@@ -60,6 +62,9 @@ class FakeMaster {
 
  private:
   void handle(const RpcRequest& request);
+  World world_;
+  const Address address_;
+  std::uint64_t incarnation_ = 0;
   std::unique_ptr<RpcServer> rpc_;
 };
 

@@ -164,6 +164,28 @@ TEST_F(StartTest, heartbeats_come_at_the_interval_and_a_stale_one_registers_agai
   ASSERT_TRUE(events_.run_until([&] { return master().inventories.size() == 2; }, seconds(3)));
 }
 
+TEST_F(StartTest, master_that_was_started_anew_is_registered_with_at_once) {
+  master().heartbeat_ms = 60'000;
+  start(0);
+  events_.run_for(seconds(10));
+  EXPECT_EQ(master().registrations.size(), 1u);
+  master().start_anew();
+  ASSERT_TRUE(events_.run_until([&] { return master().registrations.size() == 2; }, seconds(1)));
+  events_.run_for(seconds(10));
+  EXPECT_EQ(master().registrations.size(), 2u);
+  EXPECT_EQ(master().inventories.size(), 2u);
+}
+
+TEST_F(StartTest, heartbeat_follows_at_once_when_the_master_is_reachable_again) {
+  master().heartbeat_ms = 60'000;
+  start(0);
+  network_.partition("node0", "master");
+  events_.run_for(seconds(10));
+  network_.heal_all();
+  ASSERT_TRUE(events_.run_until([&] { return master().heartbeats.size() == 1; }, seconds(3)));
+  EXPECT_EQ(master().registrations.size(), 1u);
+}
+
 TEST_F(StartTest, failed_directory_is_taken_out_alone_and_its_replicas_reported_lost) {
   node(0).options.data_directories = {"/data", "/data2"};
   start(0);
