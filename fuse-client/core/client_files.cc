@@ -286,7 +286,6 @@ OperationId Client::Impl::flush(HandleId handle, Done<Unit> done) {
 OperationId Client::Impl::sync(HandleId handle, Done<Unit> done) {
   const InodeId inode = handles_.at(handle).inode;
   const OperationId id = begin();
-  const bool was_dirty = write_back_.dirty_attributes(inode).has_value();
   auto answer = abandonable<Unit>(id, std::move(done));
   // The error is taken from the count of lost writes, so that each handle says it, and says it
   // once; when the caller does not wait any more it is kept for the next flush or sync.
@@ -297,13 +296,7 @@ OperationId Client::Impl::sync(HandleId handle, Done<Unit> done) {
     Status lost = take_lost_writes(handle);
     answer(lost ? std::move(synced) : std::move(lost));
   };
-  write_back_.flush(inode, true, [this, was_dirty, finished](Result<Unit> flushed) {
-    if (!flushed || was_dirty) {
-      finished(flushed ? std::move(flushed) : Result<Unit>(ok()));
-      return;
-    }
-    sync_metadata(OperationId{}, finished);
-  });
+  write_back_.flush(inode, true, finished);
   return id;
 }
 
@@ -329,11 +322,7 @@ OperationId Client::Impl::sync_directory(Done<Unit> done) {
 
 OperationId Client::Impl::sync_all(Done<Unit> done) {
   const OperationId id = begin();
-  auto answer = abandonable<Unit>(id, std::move(done));
-  write_back_.flush_all(true, [this, answer](Result<Unit> flushed) {
-    sync_metadata(OperationId{},
-                  [answer, flushed](Result<Unit> synced) { answer(flushed ? synced : flushed); });
-  });
+  write_back_.flush_all(true, abandonable<Unit>(id, std::move(done)));
   return id;
 }
 
