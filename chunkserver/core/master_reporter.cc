@@ -18,6 +18,7 @@ constexpr std::chrono::seconds kCallTimeout{5};
 constexpr std::chrono::seconds kInventoryTimeout{20};
 // Longer than the silence after which the connection is made anew and the call fails by itself.
 constexpr std::chrono::milliseconds kPingTimeout = kLivenessTimeout + kPingInterval;
+constexpr std::chrono::milliseconds kSpaceReportDelay{500};
 constexpr std::size_t kPageReplicasMax = 4096;
 constexpr std::chrono::milliseconds kHeartbeatMin{100};
 constexpr std::chrono::milliseconds kHeartbeatMax{60'000};
@@ -90,6 +91,20 @@ void MasterReporter::heartbeat_soon() {
   }
 }
 
+void MasterReporter::space_changed() {
+  if (!std::exchange(is_space_changed_, true) && state_ == State::kRegistered &&
+      !is_heartbeat_sent_) {
+    plan_heartbeat();
+  }
+}
+
+void MasterReporter::plan_heartbeat() {
+  const Duration delay = is_space_changed_
+                             ? std::min<Duration>(kSpaceReportDelay, heartbeat_interval_)
+                             : heartbeat_interval_;
+  heartbeat_timer_.start(delay, [this] { send_heartbeat(); });
+}
+
 void MasterReporter::watch_master() {
   master_.call(PingRequest{}, with_timeout(kPingTimeout),
                std::function<void(Result<RpcReply<PingReply>>)>(
@@ -160,7 +175,7 @@ void MasterReporter::on_register_reply(const Result<RpcReply<RegisterNodeReply>>
   hooks_.on_registered(node_);
   start_inventory();
   send_report();
-  heartbeat_timer_.start(heartbeat_interval_, [this] { send_heartbeat(); });
+  plan_heartbeat();
 }
 
 Status MasterReporter::accept_registration(const RegisterNodeReply& reply) {
@@ -201,6 +216,7 @@ void MasterReporter::send_heartbeat() {
   request.incarnation = settings_.incarnation;
   request.directories = directories_.infos();
   request.requests_in_progress = hooks_.load();
+  is_space_changed_ = false;
   is_heartbeat_sent_ = true;
   master_.call(request, with_timeout(kCallTimeout),
                std::function<void(Result<RpcReply<HeartbeatReply>>)>(
@@ -224,7 +240,7 @@ void MasterReporter::on_heartbeat_reply(const Result<RpcReply<HeartbeatReply>>& 
   if (reply->body.inventory_wanted) {
     start_inventory();
   }
-  heartbeat_timer_.start(heartbeat_interval_, [this] { send_heartbeat(); });
+  plan_heartbeat();
 }
 
 void MasterReporter::start_inventory() {

@@ -52,6 +52,9 @@ class MasterReporter {
   void report_lost(const std::vector<ChunkId>& chunks);
   // Something the master should know at once, a failed directory for example.
   void heartbeat_soon();
+  // Files were deleted: the master learns of the room within kSpaceReportDelay, in one heartbeat
+  // for all that are deleted meanwhile.
+  void space_changed();
 
  private:
   enum class State { kStopped, kRegistering, kRegistered };
@@ -64,6 +67,7 @@ class MasterReporter {
   void register_again();
   void forget_calls();
   void send_heartbeat();
+  void plan_heartbeat();
   void on_heartbeat_reply(const Result<RpcReply<HeartbeatReply>>& reply);
   void start_inventory();
   void send_inventory_page();
@@ -97,6 +101,7 @@ class MasterReporter {
   std::uint64_t master_incarnation_ = 0;  // as of the last ping since registering; 0: none yet
   bool is_master_silent_ = false;         // the last ping was not answered
   bool is_heartbeat_sent_ = false;
+  bool is_space_changed_ = false;  // since the last heartbeat
   bool is_inventory_running_ = false;
   bool is_inventory_wanted_again_ = false;
   bool is_report_sent_ = false;

@@ -283,6 +283,7 @@ void Server::delete_chunks(std::shared_ptr<const std::vector<ChunkId>> chunks, s
     sealer_.remove((*chunks)[at]);
   }
   if (at == chunks->size()) {
+    reporter_->space_changed();
     done();
     return;
   }

@@ -186,6 +186,24 @@ TEST_F(StartTest, heartbeat_follows_at_once_when_the_master_is_reachable_again) 
   EXPECT_EQ(master().registrations.size(), 1u);
 }
 
+TEST_F(StartTest, room_of_deleted_chunks_is_reported_soon_and_not_for_each_of_them) {
+  master().heartbeat_ms = 60'000;
+  start(0);
+  make_chunks(100);
+  ASSERT_TRUE(master().heartbeats.empty());
+  ASSERT_TRUE(call(0, DeleteReplicasRequest{{ChunkId{1}}}));
+  ASSERT_TRUE(events_.run_until([&] { return master().heartbeats.size() == 1; }, seconds(1)));
+  for (std::uint64_t id = 2; id <= 100; ++id) {
+    ASSERT_TRUE(call(0, DeleteReplicasRequest{{ChunkId{id}}}));
+    events_.run_for(milliseconds(20));
+  }
+  events_.run_for(seconds(1));
+  EXPECT_GE(master().heartbeats.size(), 3u);
+  EXPECT_LE(master().heartbeats.size(), 7u);
+  EXPECT_GT(master().heartbeats.back().directories.at(0).available_bytes,
+            master().heartbeats.front().directories.at(0).available_bytes);
+}
+
 TEST_F(StartTest, failed_directory_is_taken_out_alone_and_its_replicas_reported_lost) {
   node(0).options.data_directories = {"/data", "/data2"};
   start(0);
