@@ -7,6 +7,7 @@
 
 #include "common/ids.h"
 #include "proto/fields.h"
+#include "proto/limits.h"
 #include "proto/message_type.h"
 
 namespace dfs {
@@ -54,6 +55,10 @@ struct KeepAliveRequest {
   std::uint64_t sequence = 0;  // rising: a late duplicate of an older one is ignored
   DFS_FIELDS(full, pinned, unpinned, sequence)
 };
+
+// A full list that was on its way while the master made and pinned a new inode does not name it. So
+// such a pin outlives the full lists of its first moments.
+inline constexpr std::chrono::milliseconds kCreatedPinRest = 2 * kSessionKeepAlive;
 
 struct CloseSessionReply {
   DFS_NO_FIELDS

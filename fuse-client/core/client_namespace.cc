@@ -95,20 +95,25 @@ OperationId Client::Impl::set_attributes(AttributeChange change, Done<Attributes
 
 void Client::Impl::change_when_settled(OperationId id, const AttributeChange& change,
                                        Done<Attributes> done) {
-  // Not to be interrupted once bytes are forgotten: the change must follow.
-  write_back_.cut(change.inode, change.size_bytes.value_or(kFileBytesMax),
-                  [this, id, change, done = std::move(done)](Result<Unit> cut) {
-                    if (!cut) {
-                      write_back_.release_cut(change.inode);
-                      done(std::move(cut).error());
-                      return;
-                    }
-                    change_attributes(
-                        id, change, [this, inode = change.inode, done](Result<Attributes> result) {
-                          write_back_.release_cut(inode);
-                          done(std::move(result));
-                        });
-                  });
+  const auto settled = [this, id, change, done = std::move(done)](Result<bool> forgot) {
+    interrupts_.erase(id);
+    if (!forgot) {
+      write_back_.release_cut(change.inode);
+      done(std::move(forgot).error());
+      return;
+    }
+    change_attributes(id, change, [this, inode = change.inode, done](Result<Attributes> result) {
+      write_back_.release_cut(inode);
+      done(std::move(result));
+    });
+    if (*forgot) {
+      // Not to be interrupted once bytes are forgotten: the change must follow.
+      interrupts_.erase(id);
+    }
+  };
+  const auto wait =
+      write_back_.cut(change.inode, change.size_bytes.value_or(kFileBytesMax), settled);
+  interrupts_[id] = [this, inode = change.inode, wait] { write_back_.interrupt_cut(inode, wait); };
 }
 
 void Client::Impl::change_attributes(OperationId id, const AttributeChange& change,

@@ -57,6 +57,8 @@ class DirtyFile {
   std::uint64_t end() const;  // of the furthest dirty byte
 
   const std::deque<FlightBlockPtr>& flight() const { return flight_; }  // oldest first
+  // Of the newest block in flight; 0: none is.
+  std::uint64_t last_order() const { return flight_.empty() ? 0 : flight_.back()->order; }
   bool has_buffered() const { return !buffered_.empty(); }
   bool is_clean() const { return buffered_.empty() && flight_.empty(); }
   std::uint64_t buffered_bytes() const { return buffered_bytes_; }

@@ -20,8 +20,9 @@ struct FlushWaiter {
 };
 
 struct CutWaiter {
+  WriteBack::WaitId id;
   std::uint64_t size_bytes = 0;
-  Done<Unit> done;
+  Done<bool> done;
 };
 
 struct FileState {
@@ -39,9 +40,13 @@ struct FileState {
   std::vector<CutWaiter> cuts;
   std::uint32_t hold_count = 0;  // cuts not released: writes wait
   bool is_committing = false;    // commits of one file go one after the other
-  bool is_commit_held = false;   // a window must be rewritten first
-  bool is_rewriting = false;     // a window is being read to be rewritten
+  // Bytes that were discarded are in the commit under way: it is waited for as if they were not.
+  bool is_discarded_committing = false;
+  bool is_commit_held = false;  // a window must be rewritten first
+  bool is_rewriting = false;    // a window is being read to be rewritten
 
+  // Nothing written here can still reach the master.
+  bool is_settled() const { return dirty.is_clean() && !is_discarded_committing; }
   bool is_needed() const {
     return !dirty.is_clean() || !waiters.empty() || !cuts.empty() || hold_count > 0 ||
            is_committing || is_rewriting;

@@ -158,7 +158,7 @@ void Flusher::update_counts(FileState& file) {
 
 void Flusher::flush(InodeId inode, bool durable, Done<Unit> done) {
   FileState* file = find(inode);
-  if (file == nullptr || file->dirty.is_clean()) {
+  if (file == nullptr || file->is_settled()) {
     if (durable) {
       committer_.sync_metadata(std::move(done));
     } else {
@@ -168,7 +168,7 @@ void Flusher::flush(InodeId inode, bool durable, Done<Unit> done) {
   }
   flush_file(*file);
   placer_.request_sync(*file);
-  file->waiters.push_back({file->dirty.flight().back()->order, durable, std::move(done), {}});
+  file->waiters.push_back({file->dirty.last_order(), durable, std::move(done), {}});
 }
 
 void Flusher::flush_all(bool durable, Done<Unit> done) {
@@ -195,15 +195,18 @@ void Flusher::flush_all(bool durable, Done<Unit> done) {
   };
   flush_everything();
   for (auto& [inode, file] : files_) {
-    if (!file->dirty.is_clean()) {
+    if (!file->is_settled()) {
       ++progress->open;
-      file->waiters.push_back({file->dirty.flight().back()->order, false, finish, {}});
+      file->waiters.push_back({file->dirty.last_order(), false, finish, {}});
     }
   }
   world_.scheduler.post(lifetime_.guard([finish] { finish(ok()); }));
 }
 
 void Flusher::check_waiters(FileState& file, bool durable) {
+  if (file.is_discarded_committing) {
+    return;
+  }
   const auto& flight = file.dirty.flight();
   const std::uint64_t oldest = flight.empty() ? ~std::uint64_t{0} : flight.front()->order;
   std::vector<FlushWaiter> finished;
@@ -226,22 +229,41 @@ void Flusher::check_waiters(FileState& file, bool durable) {
   }
 }
 
-void Flusher::cut(InodeId inode, std::uint64_t size_bytes, Done<Unit> done) {
+WriteBack::WaitId Flusher::cut(InodeId inode, std::uint64_t size_bytes, Done<bool> done) {
   FileState& file = get(inode);
+  const WriteBack::WaitId id{next_cut_++};
   ++file.hold_count;
-  file.cuts.push_back({size_bytes, std::move(done)});
+  file.cuts.push_back({id, size_bytes, std::move(done)});
   rewriter_.cancel_suggested(inode);
   placer_.request_sync(file);
   check_cuts(file);
+  return id;
+}
+
+void Flusher::interrupt_cut(InodeId inode, WriteBack::WaitId wait) {
+  FileState* file = find(inode);
+  if (file == nullptr) {
+    return;
+  }
+  const auto at = std::find_if(file->cuts.begin(), file->cuts.end(),
+                               [wait](const CutWaiter& waiter) { return waiter.id == wait; });
+  if (at != file->cuts.end()) {
+    world_.scheduler.post(lifetime_.guard(
+        [done = std::move(at->done)] { done(make_error(ErrorCode::kInterrupted)); }));
+    file->cuts.erase(at);
+  }
 }
 
 void Flusher::check_cuts(FileState& file) {
-  if (file.cuts.empty() || !file.dirty.flight().empty()) {
+  if (file.cuts.empty() || !file.dirty.flight().empty() || file.is_discarded_committing) {
     return;
   }
   for (CutWaiter& waiter : std::exchange(file.cuts, {})) {
+    const std::uint64_t before = file.dirty.dirty_bytes();
     file.dirty.cut(waiter.size_bytes);
-    world_.scheduler.post(lifetime_.guard([done = std::move(waiter.done)] { done(ok()); }));
+    world_.scheduler.post(
+        lifetime_.guard([done = std::move(waiter.done),
+                         forgot = file.dirty.dirty_bytes() < before] { done(forgot); }));
   }
   update_counts(file);
 }
@@ -266,6 +288,7 @@ void Flusher::discard(InodeId inode) {
   const std::deque<FlightBlockPtr> flight = file->dirty.flight();
   for (const FlightBlockPtr& block : flight) {
     if (block->state == State::kCommitting) {
+      file->is_discarded_committing = true;
       file->dirty.drop(block);  // its chunk is told when the commit was answered
     } else {
       drop(*file, {block});
@@ -273,8 +296,10 @@ void Flusher::discard(InodeId inode) {
   }
   clear_age(*file);
   update_counts(*file);
-  for (FlushWaiter& waiter : std::exchange(file->waiters, {})) {
-    world_.scheduler.post(lifetime_.guard([done = std::move(waiter.done)] { done(ok()); }));
+  if (!file->is_discarded_committing) {
+    for (FlushWaiter& waiter : std::exchange(file->waiters, {})) {
+      world_.scheduler.post(lifetime_.guard([done = std::move(waiter.done)] { done(ok()); }));
+    }
   }
   check_cuts(*file);
   reap_soon(inode);

@@ -46,7 +46,8 @@ class Flusher {
   // Starts a flush of everything buffered.
   void flush_everything();
 
-  void cut(InodeId inode, std::uint64_t size_bytes, Done<Unit> done);
+  WriteBack::WaitId cut(InodeId inode, std::uint64_t size_bytes, Done<bool> done);
+  void interrupt_cut(InodeId inode, WriteBack::WaitId wait);
   // True if writes of the inode may go on.
   bool release_cut(InodeId inode);
   void discard(InodeId inode);
@@ -95,6 +96,7 @@ class Flusher {
   BlockPlacer placer_;
   Committer committer_;
   WindowRewriter rewriter_;
+  std::uint64_t next_cut_ = 1;
   std::uint64_t next_order_ = 1;
   std::uint64_t buffered_bytes_ = 0;
   std::set<std::pair<MonoTime, InodeId>> ages_;

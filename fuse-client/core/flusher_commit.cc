@@ -59,6 +59,7 @@ std::optional<CommitPart> Flusher::take_commit(InodeId inode, std::size_t extent
 void Flusher::commit_answered(CommitPart part, Result<FileCommitResult> result) {
   FileState& file = *files_.at(part.commit.inode);
   file.is_committing = false;
+  file.is_discarded_committing = false;
   std::vector<FlightBlockPtr> kept;
   for (const FlightBlockPtr& block : part.blocks) {
     if (block->is_dropped) {
@@ -75,6 +76,9 @@ void Flusher::commit_answered(CommitPart part, Result<FileCommitResult> result) 
     } else {
       commit_failed(file, part, result.error());
     }
+  }
+  if (kept.size() < part.blocks.size()) {
+    check_waiters(file, false);
   }
   rewriter_.advance(file);
   commit_if_ready(file);

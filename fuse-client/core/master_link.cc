@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::chrono::seconds kCloseWait{3};
 constexpr std::chrono::seconds kReopenDelay{1};
+constexpr std::chrono::milliseconds kForgottenPinsDelay = kCreatedPinRest + kSessionKeepAlive;
 constexpr std::chrono::milliseconds kKeepAliveIntervalMin{100};
 
 RpcClient::Options master_rpc_options() {
@@ -25,7 +26,8 @@ MasterLink::MasterLink(World world, Address master, std::string client_name)
       reopen_timer_(world.scheduler),
       busy_timer_(world.scheduler),
       alive_(std::make_shared<const bool>(true)),
-      keep_alive_timer_(world.scheduler) {
+      keep_alive_timer_(world.scheduler),
+      forgotten_pins_timer_(world.scheduler) {
   rpc_.on_state_change([this](bool up) { link_changed(up); });
 }
 
@@ -133,6 +135,7 @@ void MasterLink::stop(Done<Unit> done) {
   reopen_timer_.stop();
   busy_timer_.stop();
   keep_alive_timer_.stop();
+  forgotten_pins_timer_.stop();
   if (!was_open) {
     world_.scheduler.post([done = std::move(done), alive = std::weak_ptr(alive_)] {
       if (!alive.expired()) {
@@ -320,6 +323,10 @@ void MasterLink::give_up(Calls::iterator call, Error error) {
   }
   // To the master the number counts as answered: a late copy of the request is refused then.
   settle_sequence(call->second);
+  if (call->second.may_pin && call->second.sequence != 0) {
+    // It may have made an inode and pinned it for nobody: only a list of all tells.
+    forgotten_pins_timer_.start(kForgottenPinsDelay, [this] { tell_all_pins(); });
+  }
   held_.erase(call->first);
   world_.scheduler.post([fail = std::move(call->second.fail), error = std::move(error),
                          alive = std::weak_ptr(alive_)]() mutable {
@@ -353,6 +360,7 @@ void MasterLink::pin(InodeId inode) {
     dirty_unpins_.erase(inode);
     return;
   }
+  dirty_unpins_.erase(inode);
   dirty_pins_.insert(inode);
   ++pin_generation_;
   schedule_keep_alive(kPinDelay);
@@ -361,6 +369,8 @@ void MasterLink::pin(InodeId inode) {
 void MasterLink::pin_created(InodeId inode, std::uint64_t mark) {
   if (mark != 0 && mark == pin_mark() && !dirty_pins_.contains(inode)) {
     told_.insert(inode);
+  } else if (!told_.contains(inode)) {
+    unsure_.insert(inode);
   }
   pin(inode);
 }
@@ -372,10 +382,11 @@ void MasterLink::unpin(InodeId inode) {
     return;
   }
   pins_.erase(pinned);
-  if (told_.contains(inode)) {
+  if (told_.contains(inode) || unsure_.erase(inode) > 0) {
     dirty_unpins_.insert(inode);
     schedule_keep_alive(kUnpinDelay);
-  } else if (dirty_pins_.erase(inode) > 0 && dirty_pins_.empty()) {
+  }
+  if (dirty_pins_.erase(inode) > 0 && dirty_pins_.empty()) {
     pins_covered();
   }
 }
@@ -409,7 +420,6 @@ KeepAliveRequest MasterLink::next_keep_alive() {
     tell_full_ = false;
     request.full = true;
     told_.clear();
-    dirty_unpins_.clear();
     for (const auto& [inode, count] : pins_) {
       dirty_pins_.insert(dirty_pins_.end(), inode);
     }
@@ -417,6 +427,7 @@ KeepAliveRequest MasterLink::next_keep_alive() {
   while (!dirty_pins_.empty() && request.pinned.size() < kPinsPerMessageMax) {
     request.pinned.push_back(*dirty_pins_.begin());
     told_.insert(*dirty_pins_.begin());
+    unsure_.erase(*dirty_pins_.begin());
     dirty_pins_.erase(dirty_pins_.begin());
   }
   while (!dirty_unpins_.empty() && request.unpinned.size() < kPinsPerMessageMax) {

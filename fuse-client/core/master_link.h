@@ -94,6 +94,7 @@ class MasterLink {
   enum class State { kIdle, kOpening, kOpen, kStopped };
 
   struct Call {
+    bool may_pin = false;  // the inode it makes
     bool is_change = false;
     bool is_repeatable = false;
     std::uint64_t pins_needed = 0;  // pin generation the master must have confirmed; 0: none
@@ -163,7 +164,8 @@ class MasterLink {
   std::map<InodeId, std::uint32_t> pins_;  // how often each is open here
   std::set<InodeId> told_;                 // as the master has it, or will after keep_alive_
   std::set<InodeId> dirty_pins_;           // pinned, not told
-  std::set<InodeId> dirty_unpins_;         // told, not pinned any more
+  std::set<InodeId> unsure_;               // of these, made and perhaps pinned by the master
+  std::set<InodeId> dirty_unpins_;         // not pinned any more, the master may think so
   bool tell_full_ = false;
   std::uint64_t pin_generation_ = 0;  // rises with each pin that must be told
   std::uint64_t pin_sent_ = 0;        // covered by the keep-alive under way
@@ -172,6 +174,7 @@ class MasterLink {
   std::uint64_t keep_alives_sent_ = 0;
   MonoTime keep_alive_due_{};
   Timer keep_alive_timer_;
+  Timer forgotten_pins_timer_;
 };
 
 template <class Request>
@@ -180,6 +183,7 @@ CallId MasterLink::call(const Request& request, Done<typename Request::Reply> do
   const CallId id{next_call_++};
   auto kept = std::make_shared<const Request>(request);
   Call call;
+  call.may_pin = std::is_same_v<Request, CreateRequest>;
   call.is_change = kIsChange<Request>;
   call.is_repeatable = kIsRepeatable<Request>;
   call.pins_needed = kCanFreeInode<Request> ? pin_generation_ : 0;

@@ -63,8 +63,12 @@ void WriteBack::flush_all(bool durable, Done<Unit> done) {
   impl_->flusher.flush_all(durable, std::move(done));
 }
 
-void WriteBack::cut(InodeId inode, std::uint64_t size_bytes, Done<Unit> done) {
-  impl_->flusher.cut(inode, size_bytes, std::move(done));
+WriteBack::WaitId WriteBack::cut(InodeId inode, std::uint64_t size_bytes, Done<bool> done) {
+  return impl_->flusher.cut(inode, size_bytes, std::move(done));
+}
+
+void WriteBack::interrupt_cut(InodeId inode, WaitId wait) {
+  impl_->flusher.interrupt_cut(inode, wait);
 }
 
 void WriteBack::release_cut(InodeId inode) {

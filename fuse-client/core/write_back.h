@@ -79,8 +79,11 @@ class WriteBack {
   void flush_all(bool durable, Done<Unit> done);
 
   // For truncation: waits for flushes of the inode under way, then forgets dirty bytes at and
-  // beyond `size_bytes`. Writes that come meanwhile wait until the caller calls release_cut.
-  void cut(InodeId inode, std::uint64_t size_bytes, Done<Unit> done);
+  // beyond `size_bytes` and answers whether there were any. Writes that come meanwhile wait until
+  // the caller calls release_cut, also after an error.
+  WaitId cut(InodeId inode, std::uint64_t size_bytes, Done<bool> done);
+  // The waiting cut answers kInterrupted; one that was made already is not affected.
+  void interrupt_cut(InodeId inode, WaitId wait);
   void release_cut(InodeId inode);
   // The file is gone for good: forget its dirty bytes, commit nothing more.
   void discard(InodeId inode);

@@ -228,7 +228,7 @@ Status Master::apply_request(Item& item, OpContext& context) {
     if (!sessions_.exists(envelope.session)) {
       return refuse(ErrorCode::kSessionExpired, "the session is over");
     }
-    sessions_.heard_from(envelope.session);
+    sessions_.heard_from(envelope.session, envelope.acknowledged);
   } else if (operation->needs_session) {
     return refuse(ErrorCode::kBadMessage, "the request needs a session");
   }
@@ -263,11 +263,10 @@ Status Master::apply_once(Item& item, const master::Operation& operation, OpCont
     context.durable = true;
     return ok();
   }
-  const std::uint64_t acknowledged = sessions_.acknowledged(envelope.session);
-  if (envelope.sequence <= acknowledged) {
-    return ok();  // a late duplicate: its sender has the answer
+  if (sessions_.is_late(envelope.session, envelope.sequence)) {
+    return ok();  // a late duplicate: its sender has the answer, or asks no more
   }
-  if (envelope.sequence - acknowledged > kKeptRepliesMax) {
+  if (envelope.sequence - sessions_.acknowledged(envelope.session) > kKeptRepliesMax) {
     item.answer = RpcServer::encode_failure(
         to, make_error(ErrorCode::kBusy, "too many answers are not acknowledged"));
     return ok();

@@ -13,9 +13,6 @@ namespace {
 constexpr std::size_t kClientNameBytesMax = 1024;
 // Sessions ended by one step: each may have thousands of kept replies.
 constexpr std::size_t kExpiredPerStepMax = 16;
-// A full list that was on its way while the master made and pinned a new inode does not name it. So
-// such a pin outlives the full lists of its first moments.
-constexpr Duration kCreatedPinRest = 2 * kSessionKeepAlive;
 constexpr MonoTime kToldByClient{};
 // Kept answers are dropped this many at a time: a statement and a page less in most transactions.
 constexpr std::uint64_t kAcknowledgeStep = 64;
@@ -63,11 +60,18 @@ Status SessionTable::load(Store& store) {
 
 void SessionTable::start() { schedule_expiry(); }
 
-void SessionTable::heard_from(SessionId session) {
+void SessionTable::heard_from(SessionId session, std::uint64_t acknowledged) {
   const auto found = sessions_.find(session);
   if (found != sessions_.end()) {
     found->second->heard = world_.scheduler.now();
+    found->second->heard_acknowledged = std::max(found->second->heard_acknowledged, acknowledged);
   }
+}
+
+bool SessionTable::is_late(SessionId session, std::uint64_t sequence) const {
+  const auto found = sessions_.find(session);
+  return found != sessions_.end() &&
+         sequence <= std::max(found->second->acknowledged, found->second->heard_acknowledged);
 }
 
 std::uint64_t SessionTable::acknowledged(SessionId session) const {
@@ -119,7 +123,7 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
       by_nonce_.erase(nonce);
     });
   }
-  heard_from(id);
+  heard_from(id, 0);
   using std::chrono::duration_cast;
   using std::chrono::milliseconds;
   const auto keep_alive = duration_cast<milliseconds>(options_.keep_alive).count();

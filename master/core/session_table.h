@@ -47,8 +47,12 @@ class SessionTable {
 
   // --- For the request loop ----------------------------------------------------------------------
   bool exists(SessionId session) const { return sessions_.contains(session); }
-  void heard_from(SessionId session);  // any request is a sign of life
+  // Any request is a sign of life, and names what its session does not wait for any more.
+  void heard_from(SessionId session, std::uint64_t acknowledged);
   std::size_t count() const { return sessions_.size(); }
+  // Whether the session has the answer to the change, or has given it up: not to be applied (any
+  // more). Exact for what this master has heard; after a restart as acknowledged().
+  bool is_late(SessionId session, std::uint64_t sequence) const;
   // Every change up to here was answered, the answer arrived and was dropped. 0 for an unknown
   // session.
   std::uint64_t acknowledged(SessionId session) const;
@@ -73,7 +77,8 @@ class SessionTable {
  private:
   struct Session {
     std::uint64_t nonce = 0;
-    std::uint64_t acknowledged = 0;
+    std::uint64_t acknowledged = 0;        // and kept answers dropped
+    std::uint64_t heard_acknowledged = 0;  // the newest heard
     MonoTime heard{};
     std::uint64_t keep_alive_sequence = 0;  // the newest seen
     // When the pin was made by this master (a new inode), or zero when the client told it.

@@ -14,6 +14,16 @@ constexpr milliseconds kRecoveryWait{1500};
 constexpr milliseconds kRecoveryRetry{1000};
 constexpr int kSyncAttempts = 4;
 
+const char* loss_name(Loss loss) {
+  switch (loss) {
+    case Loss::kNothing: return "nothing";
+    case Loss::kAnswer: return "an interrupted change";
+    case Loss::kClient: return "the loss of the client";
+    case Loss::kMaster: return "the loss of the master";
+  }
+  return "";
+}
+
 }  // namespace
 
 Actor::Actor(ActorHost& host, SimRandom random, Options options)
@@ -33,6 +43,15 @@ void Actor::in_client(std::function<void(client::Client&)> task) {
   host_.in_client([this, epoch = epoch_, run = std::move(task)] {
     if (epoch == epoch_ && host_.client() != nullptr) {
       run(*host_.client());
+    }
+  });
+}
+
+void Actor::ask_client(Call call) {
+  in_client([this, run = std::move(call), operation = operations_begun_](client::Client& client) {
+    const client::OperationId id = run(client);
+    if (operation == operations_begun_) {
+      client_operation_ = id;
     }
   });
 }
@@ -113,13 +132,17 @@ void Actor::recover() {
   issued_at_ = host_.events().now();
   current_ = "recovery";
   host_.say("actor " + std::to_string(options_.index) + " recovers");
+  close_files();
+  after(kRecoveryWait, [this] { recover_sync(1); });
+}
+
+void Actor::close_files() {
   in_client([this](client::Client& client) {
     for (const OpenFile& file : files_) {
       client.release(file.handle);
     }
     files_.clear();
   });
-  after(kRecoveryWait, [this] { recover_sync(1); });
 }
 
 void Actor::recover_sync(int attempt) {
@@ -127,8 +150,9 @@ void Actor::recover_sync(int attempt) {
     client.sync_all(answer<Unit>([this, attempt](Result<Unit> result) {
       if (result) {
         recover_sync_directory();
-      } else if (model_.loss() == Loss::kMaster && attempt < kSyncAttempts) {
-        // Writes to files that are gone with the lost transactions: told once each.
+      } else if (model_.loss() != Loss::kClient && attempt < kSyncAttempts) {
+        // Writes to files that are gone with the lost transactions, or by an interrupted change:
+        // told once each.
         after(milliseconds(10), [this, attempt] { recover_sync(attempt + 1); });
       } else {
         fail(std::string("sync of everything: ") + error_code_name(result.code()) + " " +
@@ -174,14 +198,13 @@ void Actor::recovered(Result<ObservedTree> observed) {
          observed.error().detail);
     return;
   }
-  const bool is_cut = model_.loss() == Loss::kMaster;
+  const Loss loss = model_.loss();
   const auto cut = model_.reconcile(*observed);
   if (!cut) {
-    fail(std::string("after the loss of the ") + (is_cut ? "master: " : "client: ") +
-         cut.error().detail);
+    fail(std::string("after ") + loss_name(loss) + ": " + cut.error().detail);
     return;
   }
-  if (is_cut) {
+  if (loss == Loss::kMaster) {
     host_.found_cut(options_.index, *cut);
   }
   touched_.clear();

@@ -34,9 +34,13 @@ class ActorHost {
   virtual client::Client* client() = 0;
   // Runs `task` as the client's process: later if that is stopped, never if it is dead.
   virtual void in_client(Task task) = 0;
+  // Whether the client's process is alive but stopped.
+  virtual bool is_client_paused() = 0;
   virtual Positions positions() = 0;
   // Every actor's changes up to there are on stable storage.
   virtual void durable(const Positions& positions) = 0;
+  // Whether anything may go wrong in this run.
+  virtual bool has_nuisances() = 0;
   // Whether some chunkserver was out of reach at or shortly before a time since `since`.
   virtual bool reads_may_fail(MonoTime since) = 0;
   // Whether another application on this client does not know yet what it has lost: its lost writes
@@ -64,6 +68,8 @@ class Actor {
   void client_died();
   void client_mounted();
   void master_lost_power();
+  // Precondition: is_done().
+  void close_files();
 
   bool is_done() const { return state_ == State::kDone; }
   // Since when the operation under way waits; nothing when none does.
@@ -100,6 +106,9 @@ class Actor {
   void fail(const std::string& why);
   // Runs `task` in the client's process, unless the client dies first.
   void in_client(std::function<void(client::Client&)> task);
+  // The same with a step of the operation under way, which may be interrupted.
+  using Call = std::function<client::OperationId(client::Client&)>;
+  void ask_client(Call call);
   void after(Duration delay, Task task);
   // A callback for the operation under way: not run once the client has died.
   template <class T>
@@ -109,6 +118,15 @@ class Actor {
         run(std::move(result));
       }
     };
+  }
+
+  // --- actor_interrupts.cc ---
+  void plan_interrupt();
+  void interrupt(std::uint64_t operation);
+  void expect_answer(std::uint64_t operation);
+  // It was interrupted, and this is the answer to that.
+  bool is_interrupted(ErrorCode code) const {
+    return interrupted_at_.has_value() && code == ErrorCode::kInterrupted;
   }
 
   // --- actor_ops.cc: what an operation does with its answer ---
@@ -143,8 +161,7 @@ class Actor {
   void op_sync_directory();
   void op_sync_all();
   void write(const OpenFile& file, std::uint64_t offset, std::string data);
-  void truncate_by(TreeChange change, std::uint64_t size_bytes,
-                   std::function<void(client::Client&)> call);
+  void truncate_by(TreeChange change, std::uint64_t size_bytes, Call call);
 
   void op_stat();
   void op_lookup();
@@ -188,6 +205,8 @@ class Actor {
   std::uint64_t recovery_loss_ = 0;  // loss_count_ when the recovery began
   MonoTime issued_at_{};
   std::string current_;
+  client::OperationId client_operation_;    // the step of the operation under way
+  std::optional<MonoTime> interrupted_at_;  // that operation was
   std::vector<OpenFile> files_;
   Positions known_;                       // when the operation under way was asked for
   std::map<NodeKey, Positions> touched_;  // what a sync of the node makes durable

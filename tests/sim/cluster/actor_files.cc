@@ -27,24 +27,26 @@ void Actor::op_open() {
     change.kind = TreeChange::Kind::kSetAttributes;
     change.node = *key;
     truncate_by(change, 0, [this, inode, opened](client::Client& client) {
-      client.open(inode, {.write = true, .truncate = true},
-                  answer<client::OpenedFile>([this, opened](Result<client::OpenedFile> result) {
-                    opened(result);
-                    end_change(result.code());
-                  }));
+      return client.open(
+          inode, {.write = true, .truncate = true},
+          answer<client::OpenedFile>([this, opened](Result<client::OpenedFile> result) {
+            opened(result);
+            end_change(result.code());
+          }));
     });
     return;
   }
   begin("open inode " + std::to_string(inode.value));
-  in_client([this, inode, flags, opened, key = *key](client::Client& client) {
-    client.open(inode, flags,
-                answer<client::OpenedFile>([this, opened, key](Result<client::OpenedFile> result) {
-                  opened(result);
-                  if (is_checkable(result.code())) {
-                    check_attributes(key, result->attributes);
-                  }
-                  end_operation();
-                }));
+  ask_client([this, inode, flags, opened, key = *key](client::Client& client) {
+    return client.open(
+        inode, flags,
+        answer<client::OpenedFile>([this, opened, key](Result<client::OpenedFile> result) {
+          opened(result);
+          if (is_checkable(result.code())) {
+            check_attributes(key, result->attributes);
+          }
+          end_operation();
+        }));
   });
 }
 
@@ -87,16 +89,18 @@ void Actor::write(const OpenFile& file, std::uint64_t offset, std::string data) 
   begin("write inode " + std::to_string(file.key.value) + " at " + std::to_string(offset) +
         " bytes " + std::to_string(data.size()));
   model_.contents(file.key).begin_write(offset, data);
-  in_client([this, file, offset, data](client::Client& client) {
-    client.write(file.handle, offset, Buffer::copy_of(data),
-                 answer<Unit>([this, file, offset, data](Result<Unit> result) {
-                   if (is_checkable(result.code())) {
-                     model_.contents(file.key).finish_write(offset, data);
-                     model_.note_write(file.key, known_);
-                     touched(file.key);
-                   }
-                   end_operation();
-                 }));
+  ask_client([this, file, offset, data](client::Client& client) {
+    return client.write(file.handle, offset, Buffer::copy_of(data),
+                        answer<Unit>([this, file, offset, data](Result<Unit> result) {
+                          if (is_checkable(result.code())) {
+                            model_.contents(file.key).finish_write(offset, data);
+                            model_.note_write(file.key, known_);
+                            touched(file.key);
+                          } else if (is_interrupted(result.code())) {
+                            model_.contents(file.key).give_up_write();
+                          }
+                          end_operation();
+                        }));
   });
 }
 
@@ -109,8 +113,8 @@ void Actor::op_append() {
   std::string data = random_data(random_size());
   begin("append key " + std::to_string(file->key.value) + " bytes " + std::to_string(data.size()));
   model_.contents(file->key).begin_write(offset, data);
-  in_client([this, file = *file, offset, data](client::Client& client) {
-    client.append(
+  ask_client([this, file = *file, offset, data](client::Client& client) {
+    return client.append(
         file.handle, Buffer::copy_of(data),
         answer<std::uint64_t>([this, file, offset, data](Result<std::uint64_t> at) {
           if (is_checkable(at.code())) {
@@ -120,21 +124,22 @@ void Actor::op_append() {
             model_.contents(file.key).finish_write(offset, data);
             model_.note_write(file.key, known_);
             touched(file.key);
+          } else if (is_interrupted(at.code())) {
+            model_.contents(file.key).give_up_write();
           }
           end_operation();
         }));
   });
 }
 
-void Actor::truncate_by(TreeChange change, std::uint64_t size_bytes,
-                        std::function<void(client::Client&)> call) {
+void Actor::truncate_by(TreeChange change, std::uint64_t size_bytes, Call call) {
   change.sets_size = true;
   const NodeKey key = change.node;
   begin_change(change, "truncate inode " + std::to_string(model_.inode(key).value) + " to " +
                            std::to_string(size_bytes));
   model_.contents(key).begin_truncate(size_bytes);
   cut_ = {key, size_bytes};
-  in_client(std::move(call));
+  ask_client(std::move(call));
 }
 
 void Actor::op_truncate() {
@@ -151,12 +156,13 @@ void Actor::op_truncate() {
   request.size_bytes =
       random_.below(4) == 0 ? size + random_.below(50'000) : random_.below(size + 1);
   truncate_by(change, *request.size_bytes, [this, request, key = *key](client::Client& client) {
-    client.set_attributes(request, answer<Attributes>([this, key](Result<Attributes> result) {
-                            end_change(result.code());
-                            if (result) {
-                              check_attributes(key, *result);
-                            }
-                          }));
+    return client.set_attributes(request,
+                                 answer<Attributes>([this, key](Result<Attributes> result) {
+                                   end_change(result.code());
+                                   if (result) {
+                                     check_attributes(key, *result);
+                                   }
+                                 }));
   });
 }
 
@@ -172,8 +178,8 @@ void Actor::op_read() {
       is_whole ? std::min<std::uint64_t>(file_bytes + 1, 1u << 20) : 1 + random_.below(131'072));
   begin("read key " + std::to_string(file->key.value) + " at " + std::to_string(offset) +
         " bytes " + std::to_string(bytes));
-  in_client([this, file = *file, offset, bytes](client::Client& client) {
-    client.read(
+  ask_client([this, file = *file, offset, bytes](client::Client& client) {
+    return client.read(
         file.handle, offset, bytes,
         answer<std::vector<Buffer>>([this, file, offset, bytes](Result<std::vector<Buffer>> got) {
           if (is_checkable(got.code(), true)) {
@@ -199,11 +205,11 @@ void Actor::op_flush() {
     return;
   }
   begin("flush");
-  in_client([this, file = *file](client::Client& client) {
-    client.flush(file.handle, answer<Unit>([this](Result<Unit> result) {
-                   is_checkable(result.code());
-                   end_operation();
-                 }));
+  ask_client([this, file = *file](client::Client& client) {
+    return client.flush(file.handle, answer<Unit>([this](Result<Unit> result) {
+                          is_checkable(result.code());
+                          end_operation();
+                        }));
   });
 }
 
@@ -213,36 +219,37 @@ void Actor::op_sync() {
     return;
   }
   begin("fsync key " + std::to_string(file->key.value));
-  in_client([this, file = *file](client::Client& client) {
-    client.sync(file.handle, answer<Unit>([this, file](Result<Unit> result) {
-                  if (is_checkable(result.code())) {
-                    model_.contents(file.key).synced();
-                    if (const auto known = touched_.find(file.key); known != touched_.end()) {
-                      host_.durable(known->second);
-                    }
-                  }
-                  end_operation();
-                }));
+  ask_client([this, file = *file](client::Client& client) {
+    return client.sync(file.handle, answer<Unit>([this, file](Result<Unit> result) {
+                         if (is_checkable(result.code())) {
+                           model_.contents(file.key).synced();
+                           if (const auto known = touched_.find(file.key);
+                               known != touched_.end()) {
+                             host_.durable(known->second);
+                           }
+                         }
+                         end_operation();
+                       }));
   });
 }
 
 void Actor::op_sync_directory() {
   const InodeId inode = model_.inode(random_directory());
   begin("fsync of directory inode " + std::to_string(inode.value));
-  in_client([this, inode](client::Client& client) {
-    client.sync_directory(inode, answer<Unit>([this](Result<Unit> result) {
-                            if (is_checkable(result.code())) {
-                              sync_own();
-                            }
-                            end_operation();
-                          }));
+  ask_client([this, inode](client::Client& client) {
+    return client.sync_directory(inode, answer<Unit>([this](Result<Unit> result) {
+                                   if (is_checkable(result.code())) {
+                                     sync_own();
+                                   }
+                                   end_operation();
+                                 }));
   });
 }
 
 void Actor::op_sync_all() {
   begin("sync");
-  in_client([this](client::Client& client) {
-    client.sync_all(answer<Unit>([this](Result<Unit> result) {
+  ask_client([this](client::Client& client) {
+    return client.sync_all(answer<Unit>([this](Result<Unit> result) {
       if (!result && host_.others_are_unsure()) {
         end_operation();
         return;

@@ -36,18 +36,18 @@ void Actor::op_create() {
   arguments.gid = change.gid;
   const NodeKey key = change.node;
   begin_change(change, "create " + model_.tree().path(change.parent, change.name));
-  in_client([this, arguments, exclusive, key](client::Client& client) {
-    client.create(arguments, {.write = true}, exclusive,
-                  answer<client::OpenedFile>([this, key](Result<client::OpenedFile> opened) {
-                    if (opened) {
-                      files_.push_back({opened->handle, key, true});
-                      model_.contents(key) = FileContents();
-                    }
-                    end_change(opened.code(), opened ? &opened->attributes : nullptr);
-                    if (opened) {
-                      check_attributes(key, opened->attributes);
-                    }
-                  }));
+  ask_client([this, arguments, exclusive, key](client::Client& client) {
+    return client.create(arguments, {.write = true}, exclusive,
+                         answer<client::OpenedFile>([this, key](Result<client::OpenedFile> opened) {
+                           if (opened) {
+                             files_.push_back({opened->handle, key, true});
+                             model_.contents(key) = FileContents();
+                           }
+                           end_change(opened.code(), opened ? &opened->attributes : nullptr);
+                           if (opened) {
+                             check_attributes(key, opened->attributes);
+                           }
+                         }));
   });
 }
 
@@ -79,13 +79,13 @@ void Actor::op_make() {
   arguments.symlink_target = change.text;
   const NodeKey key = change.node;
   begin_change(change, "make " + model_.tree().path(change.parent, change.name));
-  in_client([this, arguments, key](client::Client& client) {
-    client.make(arguments, answer<Attributes>([this, key](Result<Attributes> made) {
-                  end_change(made.code(), made ? &*made : nullptr);
-                  if (made) {
-                    check_attributes(key, *made);
-                  }
-                }));
+  ask_client([this, arguments, key](client::Client& client) {
+    return client.make(arguments, answer<Attributes>([this, key](Result<Attributes> made) {
+                         end_change(made.code(), made ? &*made : nullptr);
+                         if (made) {
+                           check_attributes(key, *made);
+                         }
+                       }));
   });
 }
 
@@ -95,9 +95,9 @@ void Actor::op_unlink() {
   std::tie(change.parent, change.name) = random_entry();
   const InodeId parent = model_.inode(change.parent);
   begin_change(change, "unlink " + model_.tree().path(change.parent, change.name));
-  in_client([this, parent, name = change.name](client::Client& client) {
-    client.unlink(parent, name,
-                  answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
+  ask_client([this, parent, name = change.name](client::Client& client) {
+    return client.unlink(parent, name,
+                         answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
   });
 }
 
@@ -107,8 +107,8 @@ void Actor::op_remove_directory() {
   std::tie(change.parent, change.name) = random_entry();
   const InodeId parent = model_.inode(change.parent);
   begin_change(change, "rmdir " + model_.tree().path(change.parent, change.name));
-  in_client([this, parent, name = change.name](client::Client& client) {
-    client.remove_directory(
+  ask_client([this, parent, name = change.name](client::Client& client) {
+    return client.remove_directory(
         parent, name, answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
   });
 }
@@ -137,9 +137,9 @@ void Actor::op_rename() {
   begin_change(change, "rename " + model_.tree().path(change.parent, change.name) + " to " +
                            model_.tree().path(change.new_parent, change.new_name) + " mode " +
                            std::to_string(change.mode_flag));
-  in_client([this, request](client::Client& client) {
-    client.rename(request,
-                  answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
+  ask_client([this, request](client::Client& client) {
+    return client.rename(request,
+                         answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
   });
 }
 
@@ -156,14 +156,14 @@ void Actor::op_link() {
   const InodeId inode = model_.inode(*source);
   const InodeId parent = model_.inode(change.new_parent);
   begin_change(change, "link " + model_.tree().path(change.new_parent, change.new_name));
-  in_client([this, inode, parent, change](client::Client& client) {
-    client.link(inode, parent, change.new_name,
-                answer<Attributes>([this, key = change.node](Result<Attributes> linked) {
-                  end_change(linked.code());
-                  if (linked) {
-                    check_attributes(key, *linked);
-                  }
-                }));
+  ask_client([this, inode, parent, change](client::Client& client) {
+    return client.link(inode, parent, change.new_name,
+                       answer<Attributes>([this, key = change.node](Result<Attributes> linked) {
+                         end_change(linked.code());
+                         if (linked) {
+                           check_attributes(key, *linked);
+                         }
+                       }));
   });
 }
 
@@ -196,13 +196,14 @@ void Actor::op_set_attributes() {
   }
   request.mtime = change.mtime;
   begin_change(change, "set attributes of inode " + std::to_string(request.inode.value));
-  in_client([this, request, key = *node](client::Client& client) {
-    client.set_attributes(request, answer<Attributes>([this, key](Result<Attributes> result) {
-                            end_change(result.code());
-                            if (result) {
-                              check_attributes(key, *result);
-                            }
-                          }));
+  ask_client([this, request, key = *node](client::Client& client) {
+    return client.set_attributes(request,
+                                 answer<Attributes>([this, key](Result<Attributes> result) {
+                                   end_change(result.code());
+                                   if (result) {
+                                     check_attributes(key, *result);
+                                   }
+                                 }));
   });
 }
 
@@ -220,9 +221,9 @@ void Actor::op_set_xattr() {
   request.value = change.value;
   request.mode = change.mode_flag;
   begin_change(change, "set xattr of inode " + std::to_string(request.inode.value));
-  in_client([this, request](client::Client& client) {
-    client.set_xattr(request,
-                     answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
+  ask_client([this, request](client::Client& client) {
+    return client.set_xattr(
+        request, answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
   });
 }
 
@@ -234,9 +235,9 @@ void Actor::op_remove_xattr() {
   change.text = "user." + std::to_string(random_.below(3));
   const InodeId inode = model_.inode(change.node);
   begin_change(change, "remove xattr of inode " + std::to_string(inode.value));
-  in_client([this, inode, name = change.text](client::Client& client) {
-    client.remove_xattr(inode, name,
-                        answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
+  ask_client([this, inode, name = change.text](client::Client& client) {
+    return client.remove_xattr(
+        inode, name, answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
   });
 }
 

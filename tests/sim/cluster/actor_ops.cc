@@ -57,6 +57,7 @@ void Actor::begin(std::string what) {
   current_ = std::move(what);
   host_.events().trace(current_);
   host_.say("actor " + std::to_string(options_.index) + " " + current_);
+  plan_interrupt();
 }
 
 void Actor::begin_change(TreeChange change, const std::string& what) {
@@ -67,8 +68,10 @@ void Actor::begin_change(TreeChange change, const std::string& what) {
 
 void Actor::end_change(ErrorCode code, const Attributes* attributes) {
   host_.events().trace(static_cast<std::uint64_t>(code));
-  if (code == ErrorCode::kSessionExpired) {
-    lose(Loss::kClient);  // a new session; what became of the change nobody knows
+  const auto cut = std::exchange(cut_, std::nullopt);
+  if (code == ErrorCode::kSessionExpired || is_interrupted(code)) {
+    // What became of the change nobody knows; with the session more is lost.
+    lose(code == ErrorCode::kSessionExpired ? Loss::kClient : Loss::kAnswer);
     end_operation();
     return;
   }
@@ -78,12 +81,11 @@ void Actor::end_change(ErrorCode code, const Attributes* attributes) {
     return;
   }
   if (is_sure() && code == ErrorCode::kOk) {
-    if (cut_) {
-      model_.contents(cut_->first).finish_truncate(cut_->second);
+    if (cut) {
+      model_.contents(cut->first).finish_truncate(cut->second);
     }
     touched(changing_);
   }
-  cut_.reset();
   end_operation();
 }
 
@@ -107,7 +109,7 @@ void Actor::check_attributes(NodeKey key, const Attributes& attributes) {
 
 bool Actor::is_checkable(ErrorCode code, bool is_read) {
   host_.events().trace(static_cast<std::uint64_t>(code));
-  if (!is_sure()) {
+  if (!is_sure() || is_interrupted(code)) {
     return false;
   }
   if (code == ErrorCode::kOk) {

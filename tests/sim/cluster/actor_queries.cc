@@ -16,13 +16,13 @@ void Actor::op_stat() {
   const NodeKey key = file && random_.below(3) == 0 ? file->key : node.value_or(Tree::kRoot);
   const InodeId inode = model_.inode(key);
   begin("stat inode " + std::to_string(inode.value));
-  in_client([this, key, inode](client::Client& client) {
-    client.get_attributes(inode, answer<Attributes>([this, key](Result<Attributes> result) {
-                            if (is_checkable(result.code())) {
-                              check_attributes(key, *result);
-                            }
-                            end_operation();
-                          }));
+  ask_client([this, key, inode](client::Client& client) {
+    return client.get_attributes(inode, answer<Attributes>([this, key](Result<Attributes> result) {
+                                   if (is_checkable(result.code())) {
+                                     check_attributes(key, *result);
+                                   }
+                                   end_operation();
+                                 }));
   });
 }
 
@@ -31,10 +31,10 @@ void Actor::op_lookup() {
   const auto expected = model_.tree().child(directory, name);
   const InodeId inode = model_.inode(directory);
   begin("lookup " + model_.tree().path(directory, name));
-  in_client([this, inode, name = name, expected](client::Client& client) {
-    client.lookup(
+  ask_client([this, inode, name = name, expected](client::Client& client) {
+    return client.lookup(
         inode, name, answer<Attributes>([this, expected](Result<Attributes> result) {
-          if (!expected && is_sure()) {
+          if (!expected && is_sure() && !is_interrupted(result.code())) {
             if (result.code() != ErrorCode::kNotFound) {
               fail(std::string("expected not_found got ") + error_code_name(result.code()));
             }
@@ -78,8 +78,8 @@ void Actor::list_on(NodeKey directory, std::uint64_t cookie) {
     }
     end_operation();
   };
-  in_client([this, inode, cookie, page, take](client::Client& client) {
-    client.read_directory(inode, cookie, page, answer<ReadDirectoryReply>(take));
+  ask_client([this, inode, cookie, page, take](client::Client& client) {
+    return client.read_directory(inode, cookie, page, answer<ReadDirectoryReply>(take));
   });
 }
 
@@ -89,8 +89,8 @@ void Actor::op_read_link() {
     return;
   }
   begin("readlink");
-  in_client([this, key = *key](client::Client& client) {
-    client.read_link(
+  ask_client([this, key = *key](client::Client& client) {
+    return client.read_link(
         model_.inode(key), answer<std::string>([this, key](Result<std::string> got) {
           if (is_checkable(got.code()) && *got != model_.tree().node(key).symlink_target) {
             fail("symlink target differs");
@@ -108,7 +108,7 @@ void Actor::op_get_xattr() {
     const auto& xattrs = model_.tree().has(key) ? model_.tree().node(key).xattrs
                                                 : std::map<std::string, std::string>();
     const auto expected = xattrs.find(name);
-    if (is_sure() && expected == xattrs.end()) {
+    if (is_sure() && !is_interrupted(got.code()) && expected == xattrs.end()) {
       if (got.code() != ErrorCode::kNoAttribute) {
         fail(std::string("expected no_attribute got ") + error_code_name(got.code()));
       }
@@ -117,8 +117,8 @@ void Actor::op_get_xattr() {
     }
     end_operation();
   };
-  in_client([this, key, name, check](client::Client& client) {
-    client.get_xattr(model_.inode(key), name, answer<std::string>(check));
+  ask_client([this, key, name, check](client::Client& client) {
+    return client.get_xattr(model_.inode(key), name, answer<std::string>(check));
   });
 }
 
@@ -148,12 +148,12 @@ void Actor::op_peek() {
     if (const auto wrong = peek.owner->model().attributes_mismatch(peek.key, *got)) {
       fail("a stranger's attributes: " + *wrong);
     }
-    in_client([this, inode = got->inode, opened](client::Client& client) {
-      client.open(inode, {}, answer<client::OpenedFile>(opened));
+    ask_client([this, inode = got->inode, opened](client::Client& client) {
+      return client.open(inode, {}, answer<client::OpenedFile>(opened));
     });
   };
-  in_client([this, peek = *peek, looked_up](client::Client& client) {
-    client.lookup(peek.parent, peek.name, answer<Attributes>(looked_up));
+  ask_client([this, peek = *peek, looked_up](client::Client& client) {
+    return client.lookup(peek.parent, peek.name, answer<Attributes>(looked_up));
   });
 }
 
@@ -198,8 +198,8 @@ void Actor::peek_read(const Peek& peek, const client::OpenedFile& file) {
     }
     end_operation();
   };
-  in_client([this, handle = file.handle, read](client::Client& client) {
-    client.read(handle, 0, kPeekBytes, answer<std::vector<Buffer>>(read));
+  ask_client([this, handle = file.handle, read](client::Client& client) {
+    return client.read(handle, 0, kPeekBytes, answer<std::vector<Buffer>>(read));
   });
 }
 
@@ -218,8 +218,8 @@ void Actor::op_list_xattrs() {
     }
     end_operation();
   };
-  in_client([this, key, check](client::Client& client) {
-    client.list_xattrs(model_.inode(key), answer<std::vector<std::string>>(check));
+  ask_client([this, key, check](client::Client& client) {
+    return client.list_xattrs(model_.inode(key), answer<std::vector<std::string>>(check));
   });
 }
 

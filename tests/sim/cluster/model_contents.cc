@@ -41,12 +41,19 @@ void FileContents::finish_write(std::uint64_t offset, const std::string& data) {
   lay_over(now_, offset, data);
 }
 
+void FileContents::give_up_write() {
+  since_committed_.pop_back();
+  since_durable_.pop_back();
+}
+
 void FileContents::begin_truncate(std::uint64_t size_bytes) {
+  cut_begun_ = size_bytes;
   since_committed_.push_back({true, size_bytes, {}});
   since_durable_.push_back({true, size_bytes, {}});
 }
 
 void FileContents::finish_truncate(std::uint64_t size_bytes) {
+  cut_begun_.reset();
   now_.resize(size_bytes, '\0');
   // The master answered: what lay beyond is gone from the committed state and from the buffers.
   committed_.resize(size_bytes, '\0');
@@ -63,6 +70,7 @@ void FileContents::finish_truncate(std::uint64_t size_bytes) {
 void FileContents::synced() {
   committed_ = now_;
   durable_ = now_;
+  cut_begun_.reset();
   since_committed_.clear();
   since_durable_.clear();
 }
@@ -75,10 +83,23 @@ void FileContents::settle(const std::string& observed) {
 std::optional<std::string> FileContents::mismatch(const std::string& observed, Loss loss) const {
   switch (loss) {
     case Loss::kNothing: return first_difference(now_, observed);
+    case Loss::kAnswer: return unless_cut(observed);
     case Loss::kClient: return between(committed_, since_committed_, observed);
     case Loss::kMaster: return between(durable_, since_durable_, observed);
   }
   return "unknown loss";
+}
+
+// The contents as they were, or as the truncation under way makes them: never a mixture.
+std::optional<std::string> FileContents::unless_cut(const std::string& observed) const {
+  if (cut_begun_) {
+    std::string cut = now_;
+    cut.resize(*cut_begun_, '\0');
+    if (observed == cut) {
+      return std::nullopt;
+    }
+  }
+  return first_difference(now_, observed);
 }
 
 std::optional<std::string> FileContents::between(const std::string& base,

@@ -15,7 +15,12 @@
 namespace dfs::sim {
 
 // What may have been lost since the model was last sure.
-enum class Loss { kNothing, kClient, kMaster };
+enum class Loss {
+  kNothing,
+  kAnswer,  // a change was interrupted: it came to be or not, and nothing else is in doubt
+  kClient,
+  kMaster,
+};
 
 class FileContents {
  public:
@@ -24,6 +29,8 @@ class FileContents {
   // A change is begun when it is asked for, and takes effect in `now` when it is answered.
   void begin_write(std::uint64_t offset, const std::string& data);
   void finish_write(std::uint64_t offset, const std::string& data);
+  // The write that was begun last was surely not made.
+  void give_up_write();
   void begin_truncate(std::uint64_t size_bytes);
   void finish_truncate(std::uint64_t size_bytes);
   // fsync was answered; nothing was written in the meantime.
@@ -44,11 +51,13 @@ class FileContents {
     std::string data;
   };
 
+  std::optional<std::string> unless_cut(const std::string& observed) const;
   static std::optional<std::string> between(const std::string& base,
                                             const std::vector<Change>& changes,
                                             const std::string& observed);
 
   std::string now_;
+  std::optional<std::uint64_t> cut_begun_;  // not answered yet
   std::string committed_;
   std::vector<Change> since_committed_;
   std::string durable_;

@@ -35,6 +35,9 @@ class Simulation::Seat final : public ActorHost {
     }
   }
 
+  bool is_client_paused() override { return process_.is_paused(); }
+  bool has_nuisances() override { return simulation_.options_.with_nuisances; }
+
   Positions positions() override {
     Positions positions;
     for (const auto& actor : simulation_.actors_) {
@@ -289,6 +292,7 @@ void Simulation::finish() {
     fail("the applications do not come to an end");
     return;
   }
+  check_leaks();
   std::size_t stopped = 0;
   for (const auto& client : clients_) {
     client->client()->stop([&](Result<Unit> result) {
@@ -300,6 +304,20 @@ void Simulation::finish() {
   }
   if (!run_until([&] { return stopped == clients_.size(); }, kFinishLimit)) {
     fail("a client does not stop");
+  }
+}
+
+// What nobody has open must be freed while the clients that had it open live on.
+void Simulation::check_leaks() {
+  for (const auto& actor : actors_) {
+    actor->close_files();
+  }
+  run_until([] { return false; }, kLeftoversWait);
+  AdminProbe probe(environment_);
+  const auto status = probe.ask(ClusterStatusRequest{});
+  if (!status || status->orphans != 0) {
+    fail("left over while the clients live: orphans " +
+         (status ? std::to_string(status->orphans) : "unknown"));
   }
 }
 

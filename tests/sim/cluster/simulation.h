@@ -50,6 +50,7 @@ class Simulation {
   void make_actors();
   void run_actors();
   void finish();
+  void check_leaks();
   void check_all();
   void check_actor(client::Client& client, Actor& actor);
   void check_leftovers(AdminProbe& probe);

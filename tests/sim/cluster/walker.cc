@@ -124,10 +124,15 @@ void Walker::read_file(InodeId inode) {
 
 void Walker::read_on(InodeId inode, client::HandleId handle) {
   const std::uint64_t offset = tree_.nodes[inode].contents.size();
-  const auto take = [this, inode, handle](const std::vector<Buffer>& pieces) {
+  const auto take = [this, inode, handle](Result<std::vector<Buffer>> pieces) {
+    if (!pieces) {
+      client_.release(handle);
+      fail("read of " + describe(inode), pieces.error());
+      return;
+    }
     std::string& contents = tree_.nodes[inode].contents;
     const std::size_t before = contents.size();
-    for (const Buffer& piece : pieces) {
+    for (const Buffer& piece : *pieces) {
       contents += piece.text();
     }
     if (contents.size() - before == kReadBytes) {
@@ -137,8 +142,7 @@ void Walker::read_on(InodeId inode, client::HandleId handle) {
     client_.release(handle);
     next();
   };
-  client_.read(handle, offset, kReadBytes,
-               expect<std::vector<Buffer>>("read of " + describe(inode), take));
+  client_.read(handle, offset, kReadBytes, take);
 }
 
 }  // namespace dfs::sim

@@ -281,6 +281,46 @@ TEST_F(MasterLinkTest, a_change_is_given_up_only_while_the_master_is_unreachable
   EXPECT_EQ(codes_[0], ErrorCode::kInterrupted);
 }
 
+TEST_F(MasterLinkTest, an_unsure_pin_of_a_new_inode_is_taken_back_also_when_it_was_not_told) {
+  start();
+  link_.pin_created(InodeId{5}, 0);
+  link_.unpin(InodeId{5});
+  events_.run_for(kUnpinDelay + milliseconds(5));
+  ASSERT_EQ(keep_alives_.size(), 1u);
+  EXPECT_TRUE(keep_alives_[0].pinned.empty());
+  EXPECT_EQ(keep_alives_[0].unpinned, std::vector{InodeId{5}});
+}
+
+TEST_F(MasterLinkTest, a_pin_that_follows_its_unpin_is_told_alone) {
+  start();
+  link_.pin_created(InodeId{5}, 0);
+  link_.unpin(InodeId{5});
+  link_.pin(InodeId{5});
+  events_.run_for(kUnpinDelay + milliseconds(5));
+  ASSERT_EQ(keep_alives_.size(), 1u);
+  EXPECT_EQ(keep_alives_[0].pinned, std::vector{InodeId{5}});
+  EXPECT_TRUE(keep_alives_[0].unpinned.empty());
+}
+
+TEST_F(MasterLinkTest, the_pin_of_a_create_that_was_given_up_is_taken_back) {
+  start();
+  link_.pin(InodeId{5});
+  is_silent_ = true;
+  const CallId id = call(CreateRequest{});
+  events_.run_for(milliseconds(10));
+  network_.partition("master", "client");
+  link_.interrupt(id);
+  ASSERT_TRUE(answered(1));
+  EXPECT_EQ(codes_[0], ErrorCode::kInterrupted);
+  is_silent_ = false;
+  network_.heal("master", "client");
+  events_.run_for(kCreatedPinRest + 2 * kSessionKeepAlive);
+  const auto full = std::find_if(keep_alives_.begin(), keep_alives_.end(),
+                                 [](const KeepAliveRequest& each) { return each.full; });
+  ASSERT_NE(full, keep_alives_.end());
+  EXPECT_EQ(full->pinned, std::vector{InodeId{5}});
+}
+
 TEST_F(MasterLinkTest, stop_closes_the_session_and_gives_up_when_nobody_listens) {
   start();
   kill_master();

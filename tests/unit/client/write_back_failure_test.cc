@@ -200,6 +200,22 @@ TEST_F(WriteBackFailureTest, a_cut_of_a_clean_file_holds_writes_too) {
   EXPECT_EQ(finish(held), ErrorCode::kOk);
 }
 
+TEST_F(WriteBackFailureTest, a_cut_that_waits_can_be_interrupted_and_forgets_nothing) {
+  start();
+  cluster.is_holding_commits = true;
+  ASSERT_EQ(write(kFile, 0, "0123456789"), ErrorCode::kOk);
+  const auto flushed = start_flush(kFile, false);
+  run_for(milliseconds(50));
+  ASSERT_EQ(write(kFile, 2, "abcdef"), ErrorCode::kOk);
+  const auto cut = start_cut(kFile, 4);
+  write_back->interrupt_cut(kFile, last_wait);
+  EXPECT_EQ(finish(cut), ErrorCode::kInterrupted);
+  write_back->release_cut(kFile);
+  cluster.release_commits();
+  ASSERT_EQ(finish(flushed), ErrorCode::kOk);
+  EXPECT_EQ(visible(kFile), "01abcdef89");
+}
+
 TEST_F(WriteBackFailureTest, a_discarded_file_is_not_committed) {
   start();
   ASSERT_EQ(write(kFile, 0, "rubbish"), ErrorCode::kOk);
@@ -227,6 +243,26 @@ TEST_F(WriteBackFailureTest, a_file_discarded_during_its_commit_is_no_lost_write
   run_for(seconds(60));
   EXPECT_EQ(write_back->lost_writes(kFile), 0u);
   EXPECT_EQ(cluster.open_chunks(), 0u);
+}
+
+// The file may come back with the power loss of a master that has lost the unlink: what is done to
+// it then must not be overtaken.
+TEST_F(WriteBackFailureTest, a_commit_under_way_of_a_discarded_file_is_waited_for) {
+  start();
+  cluster.is_holding_commits = true;
+  ASSERT_EQ(write(kFile, 0, "0123456789"), ErrorCode::kOk);
+  start_flush(kFile, false);
+  run_for(milliseconds(50));
+  write_back->discard(kFile);
+  const auto flushed = start_flush_all(true);
+  const auto cut = start_cut(kFile, 4);
+  run_for(milliseconds(500));
+  EXPECT_FALSE(flushed->is_done());
+  EXPECT_FALSE(cut->is_done());
+  cluster.release_commits();
+  EXPECT_EQ(finish(flushed), ErrorCode::kOk);
+  EXPECT_EQ(finish(cut), ErrorCode::kOk);
+  write_back->release_cut(kFile);
 }
 
 TEST_F(WriteBackFailureTest, a_file_somebody_else_removed_is_a_lost_write) {

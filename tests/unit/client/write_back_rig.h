@@ -99,7 +99,9 @@ class WriteBackRig : public testing::Test {
   }
   CallPtr start_cut(InodeId inode, std::uint64_t size) {
     auto call = std::make_shared<Call>();
-    write_back->cut(inode, size, into(call));
+    last_wait = write_back->cut(inode, size, [done = into(call)](const Result<bool>& forgot) {
+      done(forgot ? Status(ok()) : Status(forgot.error()));
+    });
     return call;
   }
   ErrorCode finish(const CallPtr& call) {

@@ -76,6 +76,20 @@ TEST_F(RequestLoop, acknowledged_answers_are_forgotten_and_late_duplicates_ignor
   EXPECT_EQ(client->lookup("a"), ErrorCode::kOk);
 }
 
+// It was interrupted at its client, which may have gone on to make the name again.
+TEST_F(RequestLoop, a_change_that_was_given_up_is_not_applied_when_it_arrives_late) {
+  client->make_file("a");
+  const std::uint64_t given_up = ++client->sequence;
+  client->make_file("b");  // acknowledges it
+  const CallOptions late{.timeout = seconds(1),
+                         .session = client->session,
+                         .sequence = given_up,
+                         .acknowledged = given_up - 1};
+  EXPECT_EQ(client->call(UnlinkRequest{.parent = kRootInode, .name = "a"}, late).code(),
+            ErrorCode::kTimedOut);
+  EXPECT_EQ(client->lookup("a"), ErrorCode::kOk);
+}
+
 TEST_F(RequestLoop, answers_nobody_acknowledges_are_bounded) {
   client->acknowledges = false;
   client->sequence = kKeptRepliesMax - 1;

@@ -42,6 +42,28 @@ TEST(FileContents, an_answered_truncation_survives_a_client_but_not_the_masters_
   EXPECT_FALSE(file.mismatch("a", Loss::kMaster));
 }
 
+TEST(FileContents, an_interrupted_truncation_came_to_be_or_not_and_costs_nothing_else) {
+  FileContents file;
+  file.begin_write(0, "aaaa");
+  file.finish_write(0, "aaaa");
+  file.begin_truncate(1);
+  EXPECT_FALSE(file.mismatch("a", Loss::kAnswer));
+  EXPECT_FALSE(file.mismatch("aaaa", Loss::kAnswer));
+  EXPECT_TRUE(file.mismatch("aa", Loss::kAnswer));
+  EXPECT_TRUE(file.mismatch("", Loss::kAnswer));
+}
+
+TEST(FileContents, a_write_that_was_given_up_is_seen_nowhere) {
+  FileContents file;
+  file.begin_write(0, "aaaa");
+  file.finish_write(0, "aaaa");
+  file.begin_write(0, "bbbb");
+  file.give_up_write();
+  EXPECT_FALSE(file.mismatch("aaaa", Loss::kClient));
+  EXPECT_TRUE(file.mismatch("bbbb", Loss::kClient));
+  EXPECT_FALSE(file.mismatch("aaaa", Loss::kMaster));
+}
+
 class ModelTest : public ::testing::Test {
  protected:
   TreeChange make(const std::string& name) {
