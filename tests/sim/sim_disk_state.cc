@@ -332,6 +332,11 @@ Status SimDiskState::write_file(const std::string& path, std::string_view conten
   return ok();
 }
 
+std::string SimDiskState::bytes(const std::string& path) const {
+  const auto found = names_.find(path);
+  return found == names_.end() ? std::string() : found->second->bytes_;
+}
+
 std::vector<std::string> SimDiskState::all_files() const {
   std::vector<std::string> paths;
   for (const auto& [path, file] : names_) {

@@ -49,7 +49,8 @@ class SimDiskState {
   // For everything whose path begins with `prefix`.
   void set_faults(const std::string& prefix, SimDiskFaults faults) { faults_[prefix] = faults; }
   void clear_faults() { faults_.clear(); }
-  // Flips one bit, durably. False when the file has no such byte.
+  // Flips one bit, durably where the byte is on stable storage. False when the file has no such
+  // byte.
   bool flip_bit(const std::string& path, std::uint64_t offset, unsigned bit);
 
   // --- Files. Errors as in common/disk.h ---
@@ -76,8 +77,9 @@ class SimDiskState {
   Result<DiskSpace> space(const std::string& path) const;
 
   SimRandom fork_random() { return random_.fork(); }
-  // All files, sorted: for tests.
+  // All files, sorted, and what is in one (nothing when it is not there): for tests.
   std::vector<std::string> all_files() const;
+  std::string bytes(const std::string& path) const;
   std::uint64_t used_bytes() const { return used_bytes_; }
 
  private:

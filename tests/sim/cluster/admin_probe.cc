@@ -7,7 +7,7 @@ constexpr int kSlicesMax = 1000;
 
 }  // namespace
 
-AdminProbe::AdminProbe(SimEnvironment& environment)
+AdminProbe::AdminProbe(SimEnvironment& environment, const Address& server)
     : environment_(environment),
       log_("admin", &environment.events),
       scheduler_(environment.events),
@@ -15,8 +15,8 @@ AdminProbe::AdminProbe(SimEnvironment& environment)
       transport_(environment.network.transport(scheduler_, "admin")) {
   RpcClient::Options options;
   options.when_down = RpcClient::WhenDown::kKeepCalls;
-  rpc_ = std::make_unique<RpcClient>(World{scheduler_, random_, log_, *transport_}, kMasterAddress,
-                                     "master", options);
+  rpc_ = std::make_unique<RpcClient>(World{scheduler_, random_, log_, *transport_}, server, server,
+                                     options);
 }
 
 AdminProbe::~AdminProbe() = default;

@@ -1,4 +1,4 @@
-// Asks the master what dfs-admin would ask it, and waits for the answer.
+// Asks the master, or a chunkserver, what dfs-admin would ask it, and waits for the answer.
 #pragma once
 
 #include <memory>
@@ -13,10 +13,10 @@ namespace dfs::sim {
 
 class AdminProbe {
  public:
-  explicit AdminProbe(SimEnvironment& environment);
+  explicit AdminProbe(SimEnvironment& environment, const Address& server = kMasterAddress);
   ~AdminProbe();
 
-  // Nothing when the master does not answer within `limit` of virtual time.
+  // Nothing when the server fails it or does not answer within `limit` of virtual time.
   template <class Request>
   std::optional<typename Request::Reply> ask(const Request& request,
                                              Duration limit = std::chrono::seconds(30)) {

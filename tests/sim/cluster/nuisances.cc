@@ -6,6 +6,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+constexpr std::uint64_t kBitsMax = 4;          // at a time
 constexpr std::uint64_t kEventsBetween = 600;  // on average half of it
 // How long a client may still avoid a server that is back.
 constexpr seconds kAftermath{10};
@@ -16,7 +17,8 @@ Nuisances::Nuisances(SimEnvironment& environment, SimRandom random, Hosts hosts,
     : environment_(environment),
       random_(random),
       hosts_(std::move(hosts)),
-      events_(std::move(events)) {
+      events_(std::move(events)),
+      victim_(*hosts_.servers[random_.below(hosts_.servers.size())]) {
   schedule();
 }
 
@@ -38,7 +40,7 @@ void Nuisances::say(const std::string& what) {
 }
 
 void Nuisances::begin_one() {
-  const std::uint64_t kind = random_.below(100);
+  const std::uint64_t kind = random_.below(112);
   if (kind < 25) {
     kill_master();
   } else if (kind < 45) {
@@ -51,8 +53,10 @@ void Nuisances::begin_one() {
     partition_two();
   } else if (kind < 97) {
     spoil_network();
-  } else {
+  } else if (kind < 100) {
     power_cut();
+  } else {
+    flip_bits();
   }
 }
 
@@ -221,6 +225,29 @@ void Nuisances::power_cut() {
         server->start();
       });
     }
+  }
+}
+
+void Nuisances::flip_bits() {
+  SimDiskState& disk = victim_.disk();
+  std::vector<std::string> chunks;
+  for (const std::string& path : disk.all_files()) {
+    if (path.ends_with(".open") || path.ends_with(".sealed")) {
+      chunks.push_back(path);
+    }
+  }
+  if (chunks.empty()) {
+    return;
+  }
+  const std::string& path = chunks[random_.below(chunks.size())];
+  const std::uint64_t size_bytes = disk.bytes(path).size();
+  if (size_bytes == 0) {
+    return;
+  }
+  for (std::uint64_t left = 1 + random_.below(kBitsMax); left > 0; --left) {
+    const std::uint64_t offset = random_.below(size_bytes);
+    say("a bit flips on " + victim_.host() + " in " + path + " at " + std::to_string(offset));
+    disk.flip_bit(path, offset, static_cast<unsigned>(random_.below(8)));
   }
 }
 

@@ -1,7 +1,8 @@
 // What goes wrong in a run: kills, power losses, stopped processes, partitions, a bad network.
 //
 // Chosen from a seed, between any two events. Each trouble ends by itself after a while, so that
-// the cluster always can go on; several may overlap.
+// the cluster always can go on; several may overlap. What cannot be undone, damage to stored bytes,
+// is done to one chunkserver only, the victim: every chunk has a replica elsewhere.
 #pragma once
 
 #include <cstdint>
@@ -40,6 +41,7 @@ class Nuisances {
   // Whether a chunkserver was out of reach, or the network bad, in or shortly before [since, now].
   bool servers_troubled_since(MonoTime since) const;
   std::uint64_t count() const { return count_; }
+  const ChunkserverProcess& victim() const { return victim_; }
 
  private:
   void begin_one();
@@ -50,6 +52,7 @@ class Nuisances {
   void partition_two();
   void spoil_network();
   void power_cut();
+  void flip_bits();
   void start_later(Process& process, Duration delay_min, Duration delay_max);
   // Runs `task` later, even at end() at the latest.
   void undo_later(Duration delay, Task task);
@@ -63,6 +66,7 @@ class Nuisances {
   SimRandom random_;
   Hosts hosts_;
   Events events_;
+  ChunkserverProcess& victim_;
   std::map<std::uint64_t, Task> undo_;  // by number
   std::uint64_t next_undo_ = 1;
   std::uint64_t next_at_ = 0;  // in events run

@@ -1,5 +1,6 @@
 #include "tests/sim/cluster/processes.h"
 
+#include "chunkserver/core/chunk_names.h"
 #include "common/assert.h"
 
 namespace dfs::sim {
@@ -163,6 +164,18 @@ void ChunkserverProcess::make_core() {
       environment().fail(host() + " does not start: " + started.error().detail);
     }
   });
+}
+
+std::string ChunkserverProcess::chunk_bytes(ChunkId chunk) const {
+  using chunkserver::FileKind;
+  for (const std::string& path : disk_.all_files()) {
+    const auto name = chunkserver::parse_file_name(path.substr(path.rfind('/') + 1));
+    if (name && name->chunk == chunk &&
+        (name->kind == FileKind::kOpen || name->kind == FileKind::kSealed)) {
+      return disk_.bytes(path);
+    }
+  }
+  return {};
 }
 
 void ChunkserverProcess::destroy_core() {

@@ -99,6 +99,8 @@ class ChunkserverProcess final : public Process {
   ~ChunkserverProcess() override;
   void lose_power() override;
   SimDiskState& disk() { return disk_; }
+  // The whole file of its replica, as processes see it; empty when there is none.
+  std::string chunk_bytes(ChunkId chunk) const;
 
  private:
   void make_core() override;

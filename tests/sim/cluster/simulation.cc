@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "common/assert.h"
+#include "tests/sim/cluster/replica_check.h"
 
 namespace dfs::sim {
 namespace {
@@ -384,9 +385,17 @@ void Simulation::check_leftovers(AdminProbe& probe) {
   if (!status) {
     fail("no status");
   } else if (status->orphans != 0 || status->nodes_up != options_.servers) {
-    // Damaged replicas are no failure: one cut off while its chunk was sealed stays shorter.
     fail("left over: orphans " + std::to_string(status->orphans) + " servers up " +
          std::to_string(status->nodes_up));
+  }
+  std::vector<ChunkserverProcess*> servers;
+  for (const auto& server : servers_) {
+    servers.push_back(server.get());
+  }
+  ReplicaCheck replicas(environment_, servers,
+                        nuisances_ != nullptr ? &nuisances_->victim() : nullptr);
+  if (const std::string problems = replicas.run(); !problems.empty()) {
+    fail("replicas: " + problems);
   }
 }
 
