@@ -3,7 +3,8 @@
 //   dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--calm] [--twice] [--until-failure]
 //           [--verbose]
 //
-// One line for each seed: the seed, its trace hash, and what failed. Exit status 1 if any did.
+// One line for each seed: the seed, its trace hash, and what failed. Exit status: 0 if none did, 3
+// if all that failed contradict the model, else 1; 2 for bad arguments.
 // --calm: nothing goes wrong. --twice: each seed must give the same trace twice.
 #include <cstdio>
 #include <cstdlib>
@@ -80,7 +81,11 @@ bool parse(int count, char** values, Arguments& arguments) {
   return true;
 }
 
-bool run_seed(const Arguments& arguments, std::uint64_t seed) {
+constexpr int kExitFailed = 1;
+constexpr int kExitModelContradicted = 3;
+
+// The exit status for this seed alone.
+int run_seed(const Arguments& arguments, std::uint64_t seed) {
   dfs::sim::SimulationOptions options = arguments.options;
   options.seed = seed;
   auto outcome = dfs::sim::Simulation(options).run();
@@ -88,6 +93,7 @@ bool run_seed(const Arguments& arguments, std::uint64_t seed) {
     const auto again = dfs::sim::Simulation(options).run();
     if (again.trace_hash != outcome.trace_hash && outcome.failure.empty()) {
       outcome.failure = "the second run differs";
+      outcome.is_model_contradicted = false;
     }
   }
   std::printf("seed %llu hash %016llx events %llu troubles %llu time %.1f s %s%s\n",
@@ -98,7 +104,10 @@ bool run_seed(const Arguments& arguments, std::uint64_t seed) {
               std::chrono::duration<double>(outcome.virtual_time).count(),
               outcome.failure.empty() ? "ok" : "FAILED: ", outcome.failure.c_str());
   std::fflush(stdout);
-  return outcome.failure.empty();
+  if (outcome.failure.empty()) {
+    return 0;
+  }
+  return outcome.is_model_contradicted ? kExitModelContradicted : kExitFailed;
 }
 
 }  // namespace
@@ -112,12 +121,16 @@ int main(int argc, char** argv) {
     take_range("1..20", arguments.seeds);
   }
   std::size_t failed = 0;
+  int status = 0;
   for (const std::uint64_t seed : arguments.seeds) {
-    failed += run_seed(arguments, seed) ? 0 : 1;
+    if (const int status_of_seed = run_seed(arguments, seed); status_of_seed != 0) {
+      status = status == kExitFailed ? kExitFailed : status_of_seed;
+      ++failed;
+    }
     if (failed > 0 && arguments.until_failure) {
       break;
     }
   }
   std::printf("%zu seeds, %zu failed\n", arguments.seeds.size(), failed);
-  return failed == 0 ? 0 : 1;
+  return status;
 }

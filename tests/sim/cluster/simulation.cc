@@ -86,11 +86,11 @@ class Simulation::Seat final : public ActorHost {
 
   void found_cut(std::size_t actor, const Cut& cut) override {
     if (const auto wrong = simulation_.cuts_.add(actor, cut)) {
-      simulation_.fail(*wrong);
+      simulation_.contradict(*wrong);
     }
   }
 
-  void fail(const std::string& why) override { simulation_.fail(why); }
+  void fail(const std::string& why) override { simulation_.contradict(why); }
   void say(const std::string& what) override { simulation_.say(what); }
 
  private:
@@ -114,6 +114,11 @@ void Simulation::fail(const std::string& why) {
   if (failure_.empty()) {
     failure_ = why;
   }
+}
+
+void Simulation::contradict(const std::string& why) {
+  is_model_contradicted_ = is_model_contradicted_ || failure_.empty();
+  fail(why);
 }
 
 void Simulation::say(const std::string& what) {
@@ -161,8 +166,12 @@ SimulationOutcome Simulation::run() {
   if (failure_.empty()) {
     check_all();
   }
-  return SimulationOutcome{failure_, events_.trace_hash(), events_.events_run(),
-                           nuisances_ != nullptr ? nuisances_->count() : 0, events_.elapsed()};
+  return SimulationOutcome{failure_,
+                           is_model_contradicted_,
+                           events_.trace_hash(),
+                           events_.events_run(),
+                           nuisances_ != nullptr ? nuisances_->count() : 0,
+                           events_.elapsed()};
 }
 
 void Simulation::start_cluster() {
@@ -372,7 +381,7 @@ void Simulation::check_actor(client::Client& client, Actor& actor) {
     return;
   }
   if (const auto found = actor.model().reconcile(**observed); !found) {
-    fail("at the end: " + found.error().detail);
+    contradict("at the end: " + found.error().detail);
   }
 }
 

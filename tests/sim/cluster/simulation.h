@@ -30,7 +30,8 @@ struct SimulationOptions {
 };
 
 struct SimulationOutcome {
-  std::string failure;  // empty: all is well
+  std::string failure;                 // empty: all is well
+  bool is_model_contradicted = false;  // by that failure: an answer or a state it does not allow
   std::uint64_t trace_hash = 0;
   std::uint64_t events = 0;
   std::uint64_t nuisances = 0;
@@ -62,6 +63,8 @@ class Simulation {
   void check_stalls();
   void restart(Process& process);
   void fail(const std::string& why);
+  // The same when the cluster works, but not as the model says.
+  void contradict(const std::string& why);
   void say(const std::string& what);
 
   SimulationOptions options_;
@@ -70,6 +73,7 @@ class Simulation {
   SimNetwork network_;
   SimEnvironment environment_;
   std::string failure_;
+  bool is_model_contradicted_ = false;
   std::unique_ptr<MasterProcess> master_;
   std::vector<std::unique_ptr<ChunkserverProcess>> servers_;
   std::vector<std::unique_ptr<ClientProcess>> clients_;
