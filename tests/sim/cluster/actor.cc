@@ -11,7 +11,6 @@ using std::chrono::milliseconds;
 
 // After this long no cache may answer with what was before the loss.
 constexpr milliseconds kRecoveryWait{1500};
-constexpr milliseconds kRecoveryRetry{1000};
 constexpr int kSyncAttempts = 4;
 
 const char* loss_name(Loss loss) {
@@ -190,10 +189,6 @@ void Actor::recover_walk() {
 
 void Actor::recovered(Result<ObservedTree> observed) {
   if (!observed) {
-    if (observed.code() == ErrorCode::kIo && host_.reads_may_fail(issued_at_)) {
-      after(kRecoveryRetry, [this] { recover_walk(); });
-      return;
-    }
     fail(std::string("reading everything back: ") + error_code_name(observed.code()) + " " +
          observed.error().detail);
     return;

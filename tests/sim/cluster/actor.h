@@ -41,8 +41,6 @@ class ActorHost {
   virtual void durable(const Positions& positions) = 0;
   // Whether anything may go wrong in this run.
   virtual bool has_nuisances() = 0;
-  // Whether some chunkserver was out of reach at or shortly before a time since `since`.
-  virtual bool reads_may_fail(MonoTime since) = 0;
   // Whether another application on this client does not know yet what it has lost: its lost writes
   // are told to whoever syncs everything.
   virtual bool others_are_unsure() = 0;
@@ -137,7 +135,7 @@ class Actor {
   void sync_own();
   void check_attributes(NodeKey key, const Attributes& attributes);
   // For answers that are not changes. True: it is kOk and may be checked.
-  bool is_checkable(ErrorCode code, bool is_read = false);
+  bool is_checkable(ErrorCode code);
 
   // --- actor_names.cc, actor_files.cc, actor_queries.cc: the operations ---
   void op_create();

@@ -182,7 +182,7 @@ void Actor::op_read() {
     return client.read(
         file.handle, offset, bytes,
         answer<std::vector<Buffer>>([this, file, offset, bytes](Result<std::vector<Buffer>> got) {
-          if (is_checkable(got.code(), true)) {
+          if (is_checkable(got.code())) {
             std::string all;
             for (const Buffer& piece : *got) {
               all += piece.text();

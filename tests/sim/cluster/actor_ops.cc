@@ -107,7 +107,7 @@ void Actor::check_attributes(NodeKey key, const Attributes& attributes) {
   }
 }
 
-bool Actor::is_checkable(ErrorCode code, bool is_read) {
+bool Actor::is_checkable(ErrorCode code) {
   host_.events().trace(static_cast<std::uint64_t>(code));
   if (!is_sure() || is_interrupted(code)) {
     return false;
@@ -115,9 +115,7 @@ bool Actor::is_checkable(ErrorCode code, bool is_read) {
   if (code == ErrorCode::kOk) {
     return true;
   }
-  if (!is_read || code != ErrorCode::kIo || !host_.reads_may_fail(issued_at_)) {
-    fail(std::string("failed with ") + error_code_name(code));
-  }
+  fail(std::string("failed with ") + error_code_name(code));
   return false;
 }
 

@@ -180,7 +180,7 @@ std::optional<Actor::Peek> Actor::random_peek() {
 
 bool Actor::is_still_true(const Peek& peek, ErrorCode code) {
   const bool is_unchanged = is_sure() && peek.owner->stamp() == peek.stamp;
-  return is_unchanged ? is_checkable(code, true) : false;
+  return is_unchanged ? is_checkable(code) : false;
 }
 
 void Actor::peek_read(const Peek& peek, const client::OpenedFile& file) {

@@ -8,8 +8,6 @@ using std::chrono::seconds;
 
 constexpr std::uint64_t kBitsMax = 4;          // at a time
 constexpr std::uint64_t kEventsBetween = 600;  // on average half of it
-// How long a client may still avoid a server that is back.
-constexpr seconds kAftermath{10};
 
 }  // namespace
 
@@ -125,14 +123,7 @@ void Nuisances::kill_server() {
   const bool with_power = random_.below(2) == 0;
   say(server.host() + (with_power ? " lost power" : " was killed"));
   with_power ? server.lose_power() : server.kill();
-  ++server_troubles_;
-  undo_later(between(milliseconds(50), seconds(6)), [this, &server] {
-    --server_troubles_;
-    troubled_until_ = environment_.events.now();
-    server.reap();
-    say("start " + server.host());
-    server.start();
-  });
+  start_later(server, milliseconds(50), seconds(6));
 }
 
 void Nuisances::kill_client() {
@@ -155,10 +146,7 @@ void Nuisances::pause_one() {
   }
   say(process.host() + " is stopped");
   process.pause();
-  ++server_troubles_;
   undo_later(between(milliseconds(50), seconds(4)), [this, &process] {
-    --server_troubles_;
-    troubled_until_ = environment_.events.now();
     if (process.is_paused()) {
       say(process.host() + " goes on");
       process.resume();
@@ -175,10 +163,7 @@ void Nuisances::partition_two() {
   }
   say("no network between " + a + " and " + b);
   environment_.network.partition(a, b);
-  ++server_troubles_;
   undo_later(between(milliseconds(50), seconds(5)), [this, a, b] {
-    --server_troubles_;
-    troubled_until_ = environment_.events.now();
     say("network between " + a + " and " + b);
     environment_.network.heal(a, b);
   });
@@ -192,10 +177,7 @@ void Nuisances::spoil_network() {
   faults.latency_jitter = between(milliseconds(0), milliseconds(5));
   say("a bad network");
   environment_.network.set_faults(faults);
-  ++server_troubles_;
   undo_later(between(milliseconds(50), seconds(5)), [this] {
-    --server_troubles_;
-    troubled_until_ = environment_.events.now();
     say("a good network");
     environment_.network.set_faults({});
   });
@@ -218,12 +200,7 @@ void Nuisances::power_cut() {
   for (ChunkserverProcess* server : hosts_.servers) {
     if (server->is_alive()) {
       server->lose_power();
-      ++server_troubles_;
-      undo_later(between(milliseconds(50), seconds(6)), [this, server] {
-        --server_troubles_;
-        troubled_until_ = environment_.events.now();
-        server->start();
-      });
+      start_later(*server, milliseconds(50), seconds(6));
     }
   }
 }
@@ -257,11 +234,6 @@ void Nuisances::end() {
   while (!undo_.empty()) {
     undo_.extract(undo_.begin()).mapped()();
   }
-}
-
-bool Nuisances::servers_troubled_since(MonoTime since) const {
-  return server_troubles_ > 0 ||
-         (troubled_until_ != MonoTime{} && troubled_until_ + kAftermath >= since);
 }
 
 }  // namespace dfs::sim

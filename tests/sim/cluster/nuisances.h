@@ -38,8 +38,6 @@ class Nuisances {
   // No new trouble; everything is healed and started again, now.
   void end();
 
-  // Whether a chunkserver was out of reach, or the network bad, in or shortly before [since, now].
-  bool servers_troubled_since(MonoTime since) const;
   std::uint64_t count() const { return count_; }
   const ChunkserverProcess& victim() const { return victim_; }
 
@@ -60,7 +58,6 @@ class Nuisances {
   std::vector<Process*> all() const;
   void schedule();
   void say(const std::string& what);
-  bool is_troubled() const;
 
   SimEnvironment& environment_;
   SimRandom random_;
@@ -71,8 +68,6 @@ class Nuisances {
   std::uint64_t next_undo_ = 1;
   std::uint64_t next_at_ = 0;  // in events run
   std::uint64_t count_ = 0;
-  std::uint32_t server_troubles_ = 0;  // going on
-  MonoTime troubled_until_{};
 };
 
 }  // namespace dfs::sim

@@ -59,11 +59,6 @@ class Simulation::Seat final : public ActorHost {
     }
   }
 
-  bool reads_may_fail(MonoTime since) override {
-    return simulation_.nuisances_ != nullptr &&
-           simulation_.nuisances_->servers_troubled_since(since);
-  }
-
   bool others_are_unsure() override {
     for (std::size_t i = 0; i < simulation_.actors_.size(); ++i) {
       if (&simulation_.seats_[i]->process() == &process_ &&
