@@ -105,7 +105,7 @@ void Client::Impl::close_session(Done<Unit> done) {
 OperationId Client::Impl::settle(Duration wait, const Done<Unwritten>& done) {
   const OperationId id = begin();
   auto is_late = std::make_shared<bool>(false);
-  const auto answer = abandonable(id, [this, is_late, done](Result<Unit> settled) {
+  const auto answer = abandonable<Unit>(id, [this, is_late, done](Result<Unit> settled) {
     if (settled) {
       // In time, what was written since the call does not matter.
       done(*is_late ? unwritten() : Unwritten{});
