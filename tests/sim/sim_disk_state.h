@@ -49,6 +49,7 @@ class SimDiskState {
   // For everything whose path begins with `prefix`.
   void set_faults(const std::string& prefix, SimDiskFaults faults) { faults_[prefix] = faults; }
   void clear_faults() { faults_.clear(); }
+  bool has_faults() const { return !faults_.empty(); }
   // Flips one bit, durably where the byte is on stable storage. False when the file has no such
   // byte.
   bool flip_bit(const std::string& path, std::uint64_t offset, unsigned bit);

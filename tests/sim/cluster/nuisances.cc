@@ -38,7 +38,7 @@ void Nuisances::say(const std::string& what) {
 }
 
 void Nuisances::begin_one() {
-  const std::uint64_t kind = random_.below(112);
+  const std::uint64_t kind = random_.below(118);
   if (kind < 25) {
     kill_master();
   } else if (kind < 45) {
@@ -53,8 +53,10 @@ void Nuisances::begin_one() {
     spoil_network();
   } else if (kind < 100) {
     power_cut();
-  } else {
+  } else if (kind < 112) {
     flip_bits();
+  } else {
+    fail_disk();
   }
 }
 
@@ -226,6 +228,36 @@ void Nuisances::flip_bits() {
     say("a bit flips on " + victim_.host() + " in " + path + " at " + std::to_string(offset));
     disk.flip_bit(path, offset, static_cast<unsigned>(random_.below(8)));
   }
+}
+
+// A directory that failed stays out until its server starts again.
+void Nuisances::fail_disk() {
+  SimDiskState& disk = victim_.disk();
+  if (disk.has_faults()) {
+    return;
+  }
+  const auto& directories = victim_.data_directories();
+  const std::string& directory = directories[random_.below(directories.size())];
+  SimDiskFaults faults;
+  const std::uint64_t kind = random_.below(5);
+  faults.fail_reads = kind == 0 || kind == 4;
+  faults.fail_writes = kind == 1 || kind == 4;
+  faults.fail_syncs = kind == 2 || kind == 4;
+  faults.read_only = kind == 3;
+  say("errors of " + directory + " on " + victim_.host() + " kind " + std::to_string(kind));
+  disk.set_faults(directory, faults);
+  const bool restarts = random_.below(2) == 0;
+  undo_later(between(milliseconds(100), seconds(8)), [this, restarts] {
+    say("no more disk errors on " + victim_.host());
+    victim_.disk().clear_faults();
+    if (restarts) {
+      victim_.kill();
+    }
+    if (!victim_.is_alive()) {
+      victim_.reap();
+      victim_.start();
+    }
+  });
 }
 
 void Nuisances::end() {

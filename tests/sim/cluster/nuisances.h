@@ -1,8 +1,9 @@
 // What goes wrong in a run: kills, power losses, stopped processes, partitions, a bad network.
 //
 // Chosen from a seed, between any two events. Each trouble ends by itself after a while, so that
-// the cluster always can go on; several may overlap. What cannot be undone, damage to stored bytes,
-// is done to one chunkserver only, the victim: every chunk has a replica elsewhere.
+// the cluster always can go on; several may overlap. What cannot be undone or takes out replicas,
+// damage to stored bytes and disk errors, is done to one chunkserver only, the victim: every chunk
+// has a replica elsewhere.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +52,7 @@ class Nuisances {
   void spoil_network();
   void power_cut();
   void flip_bits();
+  void fail_disk();
   void start_later(Process& process, Duration delay_min, Duration delay_max);
   // Runs `task` later, even at end() at the latest.
   void undo_later(Duration delay, Task task);

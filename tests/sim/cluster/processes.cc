@@ -132,11 +132,15 @@ void MasterProcess::live_on() {
 
 ChunkserverProcess::ChunkserverProcess(SimEnvironment& environment, std::size_t index)
     : Process(environment, "server" + std::to_string(index)),
-      index_(index),
+      data_directories_({"/data0"}),
       disk_(environment.random.next_u64()) {
   disk_.set_capacity(std::uint64_t{8} << 30);
-  DFS_ASSERT(disk_.make_directory("/data0").has_value());
-  DFS_ASSERT(disk_.make_directory("/data1").has_value());
+  if (index % 2 == 1) {
+    data_directories_.push_back("/data1");
+  }
+  for (const std::string& directory : data_directories_) {
+    DFS_ASSERT(disk_.make_directory(directory).has_value());
+  }
 }
 
 ChunkserverProcess::~ChunkserverProcess() {
@@ -150,17 +154,16 @@ void ChunkserverProcess::make_core() {
   options.listen = host() + ":9421";
   options.advertise = options.listen;
   options.master = kMasterAddress;
-  options.data_directories = {"/data0"};
-  if (index_ % 2 == 1) {
-    options.data_directories.push_back("/data1");
-  }
+  options.data_directories = data_directories_;
   options.reserve_bytes = 1u << 20;
   server_ = std::make_unique<chunkserver::Server>(world(), *port_, options);
   server_->on_fatal([this](const Error& error) {
     environment().fail(host() + " cannot go on: " + error.detail);
   });
   server_->start([this](Status started) {
-    if (!started) {
+    if (!started && disk_.has_faults()) {
+      kill();
+    } else if (!started) {
       environment().fail(host() + " does not start: " + started.error().detail);
     }
   });

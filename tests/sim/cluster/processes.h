@@ -93,12 +93,15 @@ class MasterProcess final : public Process {
   std::unique_ptr<master::Master> master_;
 };
 
+// With two data directories if its index is odd. One that finds no directory it can use at its
+// start ends, if its disk has errors.
 class ChunkserverProcess final : public Process {
  public:
   ChunkserverProcess(SimEnvironment& environment, std::size_t index);
   ~ChunkserverProcess() override;
   void lose_power() override;
   SimDiskState& disk() { return disk_; }
+  const std::vector<std::string>& data_directories() const { return data_directories_; }
   // The whole file of its replica, as processes see it; empty when there is none.
   std::string chunk_bytes(ChunkId chunk) const;
 
@@ -106,7 +109,7 @@ class ChunkserverProcess final : public Process {
   void make_core() override;
   void destroy_core() override;
 
-  std::size_t index_;
+  std::vector<std::string> data_directories_;
   SimDiskState disk_;
   std::unique_ptr<SimDisk> port_;
   std::unique_ptr<chunkserver::Server> server_;

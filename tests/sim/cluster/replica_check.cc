@@ -109,7 +109,9 @@ void ReplicaCheck::compare_states(const Chunk& before, const ChunkDescription& n
                      [&](const ReplicaDescription& each) { return each.node == verified.node; });
     const bool is_good = replica != now.replicas.end() &&
                          replica->state == static_cast<std::uint8_t>(ReplicaState::kGood);
-    if (is_good != before.is_sound[i]) {
+    // One that could not be read once stays damaged for the master, though it be sound.
+    const bool may_be_sound = server_at(verified.address) == victim_;
+    if (is_good != before.is_sound[i] && (is_good || !may_be_sound)) {
       problem(now.chunk, std::string("is ") + (is_good ? "damaged" : "sound") + " on " +
                              verified.address + ", and the master does not know");
     }
