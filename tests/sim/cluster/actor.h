@@ -41,6 +41,8 @@ class ActorHost {
   virtual void durable(const Positions& positions) = 0;
   // Whether anything may go wrong in this run.
   virtual bool has_nuisances() = 0;
+  // Whether a disk was full at or shortly before a time since `since`.
+  virtual bool may_be_full(MonoTime since) = 0;
   // Whether another application on this client does not know yet what it has lost: its lost writes
   // are told to whoever syncs everything.
   virtual bool others_are_unsure() = 0;
@@ -134,6 +136,8 @@ class Actor {
   void touched(NodeKey key);
   void sync_own();
   void check_attributes(NodeKey key, const Attributes& attributes);
+  // A write was answered. True: it was taken.
+  bool is_taken(NodeKey key, ErrorCode code);
   // For answers that are not changes. True: it is kOk and may be checked.
   bool is_checkable(ErrorCode code);
 

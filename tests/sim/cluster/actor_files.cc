@@ -92,12 +92,10 @@ void Actor::write(const OpenFile& file, std::uint64_t offset, std::string data) 
   ask_client([this, file, offset, data](client::Client& client) {
     return client.write(file.handle, offset, Buffer::copy_of(data),
                         answer<Unit>([this, file, offset, data](Result<Unit> result) {
-                          if (is_checkable(result.code())) {
+                          if (is_taken(file.key, result.code())) {
                             model_.contents(file.key).finish_write(offset, data);
                             model_.note_write(file.key, known_);
                             touched(file.key);
-                          } else if (is_interrupted(result.code())) {
-                            model_.contents(file.key).give_up_write();
                           }
                           end_operation();
                         }));
@@ -117,15 +115,13 @@ void Actor::op_append() {
     return client.append(
         file.handle, Buffer::copy_of(data),
         answer<std::uint64_t>([this, file, offset, data](Result<std::uint64_t> at) {
-          if (is_checkable(at.code())) {
+          if (is_taken(file.key, at.code())) {
             if (*at != offset) {
               fail("appended at " + std::to_string(*at) + " instead of " + std::to_string(offset));
             }
             model_.contents(file.key).finish_write(offset, data);
             model_.note_write(file.key, known_);
             touched(file.key);
-          } else if (is_interrupted(at.code())) {
-            model_.contents(file.key).give_up_write();
           }
           end_operation();
         }));

@@ -119,6 +119,16 @@ bool Actor::is_checkable(ErrorCode code) {
   return false;
 }
 
+bool Actor::is_taken(NodeKey key, ErrorCode code) {
+  const bool is_full = code == ErrorCode::kNoSpace && host_.may_be_full(issued_at_);
+  if (!is_full && !is_interrupted(code)) {
+    return is_checkable(code);
+  }
+  host_.events().trace(static_cast<std::uint64_t>(code));
+  model_.contents(key).give_up_write();
+  return false;
+}
+
 NodeKey Actor::random_directory() {
   return random_node(&TreeNode::is_directory).value_or(Tree::kRoot);
 }

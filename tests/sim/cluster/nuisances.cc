@@ -6,6 +6,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+constexpr std::uint64_t kFreeBytesMax = 4u << 20;
+// The master hears of room with the next heartbeat, and clients ask it again.
+constexpr seconds kRoomNoticedAfter{8};
 constexpr std::uint64_t kBitsMax = 4;          // at a time
 constexpr std::uint64_t kEventsBetween = 600;  // on average half of it
 
@@ -38,7 +41,7 @@ void Nuisances::say(const std::string& what) {
 }
 
 void Nuisances::begin_one() {
-  const std::uint64_t kind = random_.below(118);
+  const std::uint64_t kind = random_.below(124);
   if (kind < 25) {
     kill_master();
   } else if (kind < 45) {
@@ -55,8 +58,10 @@ void Nuisances::begin_one() {
     power_cut();
   } else if (kind < 112) {
     flip_bits();
-  } else {
+  } else if (kind < 118) {
     fail_disk();
+  } else {
+    fill_disks();
   }
 }
 
@@ -258,6 +263,32 @@ void Nuisances::fail_disk() {
       victim_.start();
     }
   });
+}
+
+// Of one server or of all. What is free then may be less than the reserve of the server.
+void Nuisances::fill_disks() {
+  std::vector<ChunkserverProcess*> servers = hosts_.servers;
+  if (random_.below(2) == 0) {
+    servers = {servers[random_.below(servers.size())]};
+  }
+  for (ChunkserverProcess* server : servers) {
+    const std::uint64_t free_bytes = random_.below(kFreeBytesMax);
+    say("the disk of " + server->host() + " fills up, bytes free " + std::to_string(free_bytes));
+    server->fill_disk_but_for(free_bytes);
+    ++full_disks_;
+  }
+  undo_later(between(milliseconds(100), seconds(8)), [this, servers] {
+    for (ChunkserverProcess* server : servers) {
+      say("there is room on " + server->host());
+      server->free_disk();
+      --full_disks_;
+    }
+    full_until_ = environment_.events.now();
+  });
+}
+
+bool Nuisances::may_be_full(MonoTime since) const {
+  return full_disks_ > 0 || (full_until_ != MonoTime{} && full_until_ + kRoomNoticedAfter >= since);
 }
 
 void Nuisances::end() {

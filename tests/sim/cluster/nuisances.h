@@ -39,6 +39,8 @@ class Nuisances {
   // No new trouble; everything is healed and started again, now.
   void end();
 
+  // Whether a disk was full, or the master may have thought so, in [since, now].
+  bool may_be_full(MonoTime since) const;
   std::uint64_t count() const { return count_; }
   const ChunkserverProcess& victim() const { return victim_; }
 
@@ -53,6 +55,7 @@ class Nuisances {
   void power_cut();
   void flip_bits();
   void fail_disk();
+  void fill_disks();
   void start_later(Process& process, Duration delay_min, Duration delay_max);
   // Runs `task` later, even at end() at the latest.
   void undo_later(Duration delay, Task task);
@@ -70,6 +73,8 @@ class Nuisances {
   std::uint64_t next_undo_ = 1;
   std::uint64_t next_at_ = 0;  // in events run
   std::uint64_t count_ = 0;
+  std::uint32_t full_disks_ = 0;
+  MonoTime full_until_{};
 };
 
 }  // namespace dfs::sim

@@ -134,7 +134,7 @@ ChunkserverProcess::ChunkserverProcess(SimEnvironment& environment, std::size_t 
     : Process(environment, "server" + std::to_string(index)),
       data_directories_({"/data0"}),
       disk_(environment.random.next_u64()) {
-  disk_.set_capacity(std::uint64_t{8} << 30);
+  free_disk();
   if (index % 2 == 1) {
     data_directories_.push_back("/data1");
   }

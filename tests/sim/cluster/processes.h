@@ -101,6 +101,9 @@ class ChunkserverProcess final : public Process {
   ~ChunkserverProcess() override;
   void lose_power() override;
   SimDiskState& disk() { return disk_; }
+  // Somebody else fills the disk but for `bytes`, and frees it again.
+  void fill_disk_but_for(std::uint64_t bytes) { disk_.set_capacity(disk_.used_bytes() + bytes); }
+  void free_disk() { disk_.set_capacity(kDiskBytes); }
   const std::vector<std::string>& data_directories() const { return data_directories_; }
   // The whole file of its replica, as processes see it; empty when there is none.
   std::string chunk_bytes(ChunkId chunk) const;
@@ -108,6 +111,8 @@ class ChunkserverProcess final : public Process {
  private:
   void make_core() override;
   void destroy_core() override;
+
+  static constexpr std::uint64_t kDiskBytes = std::uint64_t{8} << 30;
 
   std::vector<std::string> data_directories_;
   SimDiskState disk_;

@@ -59,6 +59,10 @@ class Simulation::Seat final : public ActorHost {
     }
   }
 
+  bool may_be_full(MonoTime since) override {
+    return simulation_.nuisances_ != nullptr && simulation_.nuisances_->may_be_full(since);
+  }
+
   bool others_are_unsure() override {
     for (std::size_t i = 0; i < simulation_.actors_.size(); ++i) {
       if (&simulation_.seats_[i]->process() == &process_ &&
