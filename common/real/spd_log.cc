@@ -6,8 +6,14 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <filesystem>
 #include <utility>
+
+#include "common/real/errno_error.h"
 
 namespace dfs::real {
 namespace {
@@ -47,6 +53,12 @@ Result<spdlog::sink_ptr> open_sink(const std::string& file) {
     // Without formatting: the system log adds time and level itself.
     return spdlog::sink_ptr(
         std::make_shared<spdlog::sinks::syslog_sink_mt>("dfs", LOG_PID, LOG_DAEMON, false));
+  }
+  // spdlog would make missing folders, and a misspelt path would go unnoticed.
+  const std::string folder = std::filesystem::path(file).parent_path();
+  struct stat status {};
+  if (!folder.empty() && ::stat(folder.c_str(), &status) != 0) {
+    return errno_error(errno, "open the log file " + file + ": its folder " + folder);
   }
   try {
     return spdlog::sink_ptr(std::make_shared<spdlog::sinks::basic_file_sink_mt>(file));

@@ -63,6 +63,13 @@ TEST_F(SpdLogTest, file_that_cannot_be_opened_is_an_error_that_names_it) {
   EXPECT_NE(log.error().detail.find("/proc/none/log"), std::string::npos);
 }
 
+TEST_F(SpdLogTest, missing_folder_is_an_error_and_is_not_made) {
+  const auto log = SpdLog::create(LogLevel::kInfo, scratch_.path("none/log"));
+  ASSERT_EQ(log.code(), ErrorCode::kNotFound);
+  EXPECT_NE(log.error().detail.find("none/log"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(scratch_.path("none")));
+}
+
 TEST_F(SpdLogTest, system_log_is_no_file_of_that_name) {
   const auto log = SpdLog::create(LogLevel::kInfo, kSystemLog);
   ASSERT_TRUE(log);
