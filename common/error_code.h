@@ -35,7 +35,7 @@ enum class ErrorCode : std::uint16_t {
   kInterrupted = 20,  // withdrawn by a signal; it had no effect
   kTimedOut = 21,     // outcome unknown: the peer is alive but did not answer in time
   kUnavailable = 22,  // outcome unknown: the peer is not reachable
-  kBusy = 23,         // a bounded queue is full; try again later
+  kBusy = 23,         // a bounded queue or table is full; try again later
   // Data and storage.
   kIo = 24,           // a disk or an unrecoverable replica failure
   kCorrupt = 25,      // a checksum or a format did not match

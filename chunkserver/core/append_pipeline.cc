@@ -299,7 +299,7 @@ Result<ReplicaPtr> AppendPipeline::create(const Append& append) {
   std::size_t failed_directory = 0;
   auto created = store_.create(append.request.chunk, append.request.epoch, &failed_directory);
   if (!created) {
-    if (is_directory_failure(created.code())) {
+    if (is_directory_failure(created.code()) || is_shortage(created.code())) {
       on_disk_error_(failed_directory, created.error());
     }
     return created;

@@ -78,7 +78,7 @@ Status DirectoryScan::scan_open(ChunkId chunk, const std::string& path) {
   DFS_TRY(const auto file, disk_.open(path, OpenMode::kReadWrite));
   auto scanned = scan_open_chunk(*file, chunk, directories_.identity().cluster_id);
   if (!scanned) {
-    if (is_directory_failure(scanned.code())) {
+    if (is_directory_failure(scanned.code()) || is_shortage(scanned.code())) {
       return std::move(scanned).error();
     }
     set_aside(chunk, path, scanned.error().detail);

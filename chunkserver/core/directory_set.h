@@ -30,6 +30,11 @@ constexpr bool is_directory_failure(ErrorCode code) {
   return code == ErrorCode::kIo || code == ErrorCode::kReadOnly;
 }
 
+// This process lacks something (open files, memory): it says nothing of the directory or a replica.
+constexpr bool is_shortage(ErrorCode code) {
+  return code == ErrorCode::kBusy || code == ErrorCode::kNoMemory;
+}
+
 class DirectorySet {
  public:
   DirectorySet(Disk& disk, Random& random, Log& log, std::vector<std::string> paths,

@@ -17,6 +17,14 @@ constexpr std::uint32_t kNeighbourGapMax = 16 * 1024;
 // Larger reads stay apart, so that they run at the same time.
 constexpr std::uint32_t kSharedSpanMax = 512 * 1024;
 
+// What a read that failed as `failure` is answered with.
+ErrorCode answer_for(ErrorCode failure) {
+  if (failure == ErrorCode::kNotFound) {
+    return ErrorCode::kNoSuchChunk;
+  }
+  return is_shortage(failure) ? ErrorCode::kBusy : ErrorCode::kIo;
+}
+
 }  // namespace
 
 // One read of the disk.
@@ -289,7 +297,7 @@ ErrorCode Reader::check(const Job& job, Range& range) {
                             checksums.subspan(range.first_cell, cell_count(range.cells_bytes)));
   }
   if (!cells && cells.code() != ErrorCode::kCorrupt) {
-    return cells.code() == ErrorCode::kNotFound ? ErrorCode::kNoSuchChunk : ErrorCode::kIo;
+    return answer_for(cells.code());
   }
   if (!cells || !verified) {
     const std::string& why = cells ? verified.error().detail : cells.error().detail;
@@ -314,7 +322,7 @@ ErrorCode Reader::check_prefix(const Job& job, Range& range) {
   const std::uint32_t prefix_bytes = block_prefix_bytes(range.block_bytes);
   auto bytes = job.bytes(range.prefix_span, range.block_offset, prefix_bytes);
   if (!bytes && bytes.code() != ErrorCode::kCorrupt) {
-    return bytes.code() == ErrorCode::kNotFound ? ErrorCode::kNoSuchChunk : ErrorCode::kIo;
+    return answer_for(bytes.code());
   }
   auto block = bytes ? parse_block_prefix(bytes->bytes()) : bytes.error();
   if (!block || block->header.chunk != job.replica->chunk ||

@@ -27,17 +27,21 @@ ReplicaStore::~ReplicaStore() {
   }
 }
 
-void ReplicaStore::scan() {
+Status ReplicaStore::scan() {
   for (std::size_t i = 0; i < directories_.count(); ++i) {
     if (!directories_.is_usable(i)) {
       continue;
     }
     auto scanned = DirectoryScan(disk_, directories_, *this, log_, i).run();
+    if (!scanned && is_shortage(scanned.code())) {
+      return scanned;
+    }
     if (!scanned) {
       directories_.fail(i, scanned.error());
       drop_directory(i);
     }
   }
+  return ok();
 }
 
 ReplicaPtr ReplicaStore::find(ChunkId chunk) const {

@@ -34,7 +34,7 @@ class ReplicaStore {
   // Blocking, once at start: fills the table. Sealed chunks are trusted with their file's length,
   // torn tails of open ones are cut off. Files that are not ours or not readable as chunks are left
   // alone, logged, and not served. A directory that fails is taken out.
-  void scan();
+  Status scan();
 
   ReplicaPtr find(ChunkId chunk) const;  // null: none
   std::size_t size() const { return replicas_.size(); }

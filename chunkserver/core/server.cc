@@ -50,6 +50,7 @@ Server::Server(World world, Disk& disk, ServerOptions options)
                  [this](const ReplicaPtr& replica, const Error& error) {
                    on_read_error(replica, error);
                  }}),
+      shortages_(world.log, world.scheduler),
       read_error_counts_(options_.data_directories.size(), 0),
       probe_timer_(world.scheduler),
       stop_timer_(world.scheduler) {
@@ -69,7 +70,11 @@ void Server::start(std::function<void(Status)> done) {
     done(std::move(opened).error());
     return;
   }
-  store_.scan();
+  auto scanned = store_.scan();
+  if (!scanned) {
+    done(std::move(scanned));
+    return;
+  }
   if (directories_.usable_count() == 0) {
     done(make_error(ErrorCode::kIo, "no data directory can be read"));
     return;
@@ -314,6 +319,8 @@ void Server::handle_verify(const ReplyAddress& from, VerifyReplicaRequest reques
 void Server::on_disk_error(std::size_t directory, const Error& error) {
   if (is_directory_failure(error.code)) {
     directories_.fail(directory, error);
+  } else if (is_shortage(error.code)) {
+    shortages_.warning("A disk operation failed, not for the disk. reason=" + error.detail);
   } else if (error.code == ErrorCode::kNotFound) {
     world_.scheduler.post(alive_.guard([this, directory] { probe(directory); }));
   }
@@ -325,6 +332,10 @@ void Server::on_read_error(const ReplicaPtr& replica, const Error& error) {
     return;
   }
   const std::size_t directory = replica->directory;
+  if (is_shortage(error.code)) {
+    on_disk_error(directory, error);
+    return;
+  }
   if (error.code == ErrorCode::kNotFound) {
     world_.log.error("A replica's file is gone. chunk=" + chunk_text(replica->chunk));
     store_.drop(replica);
@@ -375,7 +386,9 @@ void Server::probe(std::size_t directory) {
     return;
   }
   auto probed = directories_.probe(directory);
-  if (!probed) {
+  if (!probed && is_shortage(probed.code())) {
+    on_disk_error(directory, probed.error());
+  } else if (!probed) {
     directories_.fail(directory, probed.error());
   }
 }

@@ -24,6 +24,7 @@
 #include "chunkserver/core/verifier.h"
 #include "common/disk.h"
 #include "common/world.h"
+#include "proto/limited_log.h"
 #include "proto/rpc_server.h"
 
 namespace dfs::chunkserver {
@@ -99,6 +100,7 @@ class Server {
   std::unique_ptr<RpcServer> rpc_;
   NodeId node_;
   bool is_stopping_ = false;
+  LimitedLog shortages_;
   std::vector<std::uint32_t> read_error_counts_;  // by directory
   std::function<void(const Error&)> fatal_handler_;
   Timer probe_timer_;

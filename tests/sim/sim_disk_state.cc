@@ -96,6 +96,7 @@ SimDiskFaults SimDiskState::faults_of(const std::string& path) const {
   for (const auto& [prefix, faults] : faults_) {
     if (path.starts_with(prefix)) {
       all.fail_reads |= faults.fail_reads;
+      all.fail_opens |= faults.fail_opens;
       all.fail_writes |= faults.fail_writes;
       all.fail_syncs |= faults.fail_syncs;
       all.read_only |= faults.read_only;
@@ -132,6 +133,9 @@ void SimDiskState::log_change(const std::string& directory, NameChange change) {
 }
 
 Result<SimDiskState::FilePtr> SimDiskState::open(const std::string& path, OpenMode mode) {
+  if (faults_of(path).fail_opens) {
+    return make_error(ErrorCode::kBusy, path + ": injected EMFILE");
+  }
   const auto it = names_.find(path);
   if (mode == OpenMode::kCreate) {
     if (it != names_.end() || is_directory(path)) {

@@ -28,6 +28,7 @@ namespace dfs::sim {
 
 struct SimDiskFaults {
   bool fail_reads = false;  // kIo
+  bool fail_opens = false;  // kBusy: the process has no descriptor left
   bool fail_writes = false;
   bool fail_syncs = false;
   bool read_only = false;  // kReadOnly for whatever would change something

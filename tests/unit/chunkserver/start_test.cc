@@ -233,6 +233,28 @@ TEST_F(StartTest, directory_that_fails_during_an_append_fails_only_that) {
   EXPECT_EQ(append_code(0, request_for(chunk), frame), ErrorCode::kOk);
 }
 
+TEST_F(StartTest, lack_of_descriptors_condemns_neither_directory_nor_replica) {
+  start(0);
+  make_chunks(2);
+  kill(0);
+  start(0);
+  node(0).state.set_faults("/data", {.fail_opens = true});
+  EXPECT_EQ(read_code(0, {kStart, 100, 0, 1}, ChunkId{1}), ErrorCode::kBusy);
+  const ChunkId chunk{100};
+  EXPECT_EQ(append_code(0, request_for(chunk), blocks(kStart, {100}, 'a', chunk)),
+            ErrorCode::kBusy);
+  events_.run_for(seconds(12));  // until it is probed
+  EXPECT_FALSE(node(0).server().directories().at(0).failed);
+  EXPECT_TRUE(master().reports.empty());
+  EXPECT_TRUE(node(0).log.contains("EMFILE"));
+  node(0).state.clear_faults();
+  EXPECT_EQ(read_code(0, {kStart, 100, 0, 1}, ChunkId{1}), ErrorCode::kOk);
+  EXPECT_EQ(append_code(0, request_for(chunk), blocks(kStart, {100}, 'a', chunk)), ErrorCode::kOk);
+  kill(0);
+  node(0).state.set_faults("/data/chunks", {.fail_opens = true});
+  EXPECT_EQ(start_code(), ErrorCode::kBusy);
+}
+
 TEST_F(StartTest, directory_unreadable_at_start_is_left_out) {
   node(0).options.data_directories = {"/data", "/data2"};
   start(0);

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
@@ -169,6 +170,19 @@ TEST_F(PosixDiskTest, opening_tells_missing_from_existing) {
   EXPECT_EQ(disk_->open(scratch_.path("no/dir"), OpenMode::kCreate).code(), ErrorCode::kNotFound);
   scratch_.put("here", "x");
   EXPECT_EQ(disk_->open(scratch_.path("here"), OpenMode::kCreate).code(), ErrorCode::kExists);
+}
+
+TEST_F(PosixDiskTest, lack_of_descriptors_is_no_failure_of_the_disk_and_names_the_limit) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 3;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto file = disk_->open(scratch_.path("file"), OpenMode::kCreate);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_EQ(file.code(), ErrorCode::kBusy);
+  EXPECT_NE(file.error().detail.find("RLIMIT_NOFILE = 3"), std::string::npos)
+      << file.error().detail;
 }
 
 TEST_F(PosixDiskTest, writing_a_file_opened_to_read_is_an_error) {
