@@ -54,7 +54,9 @@ class ClusterCalls {
       return make_error(ErrorCode::kTimedOut, rpc.address() + " did not answer");
     }
     if (!**answer && (*answer)->code() == ErrorCode::kUnavailable) {
-      return make_error(ErrorCode::kUnavailable, rpc.address() + " cannot be reached");
+      return make_error(ErrorCode::kUnavailable,
+                        rpc.address() + " cannot be reached: " + (**answer).error().detail +
+                            "; is it a dfs server that listens there?");
     }
     return std::move(**answer);
   }

@@ -86,7 +86,7 @@ class RpcClient::Impl {
   void set_up(bool up);
 
   void receive(std::uint64_t connection_number, Message message);
-  void receive_reply(Message message);
+  void receive_reply(Message message, Result<DecodedHead> decoded);
   void finish(CallId id, Result<RawReply> result);
   void fail_calls(const std::vector<CallId>& ids, const Error& error);
 
@@ -104,6 +104,7 @@ class RpcClient::Impl {
   bool is_refusal_posted_ = false;
 
   bool is_up_ = true;
+  bool is_garbage_heard_ = false;  // on connection_
   std::function<void(bool)> state_handler_;
   MonoTime heard_at_{};                       // of the last message, or since when we listen
   MonoTime pinged_at_{};                      // of the last ping
@@ -214,6 +215,7 @@ Status RpcClient::Impl::connect() {
   };
   DFS_TRY(connection_, world_.transport.connect(address_, std::move(handler)));
   blocked_until_ = MonoTime::min();
+  is_garbage_heard_ = false;
   return ok();
 }
 
@@ -321,7 +323,10 @@ void RpcClient::Impl::go_down() {
   }
   if (!keeps_calls()) {
     set_up(false);
-    fail_calls(ids, make_error(ErrorCode::kUnavailable, "no sign of life from " + peer_name_));
+    fail_calls(ids,
+               make_error(ErrorCode::kUnavailable,
+                          is_garbage_heard_ ? "what answers there is no server of this protocol"
+                                            : "no sign of life from " + peer_name_));
     return;
   }
   calls_.requeue_all();
@@ -353,27 +358,30 @@ void RpcClient::Impl::receive(std::uint64_t connection_number, Message message) 
   if (connection_number != connection_number_) {
     return;
   }
-  heard_at_ = now();
   blocked_until_ = MonoTime::min();
-  if (!is_up_) {
-    world_.log.info("peer is up " + name() + " calls=" + std::to_string(calls_.size()));
-    set_up(true);
-  }
-  receive_reply(std::move(message));
-  send_queued();
-  arm();
-}
-
-void RpcClient::Impl::receive_reply(Message message) {
   const auto head = message.head.bytes();
   // The envelope of a head over the limit is still read: the call it answers must not wait for
   // ever.
   auto decoded = decode_head(head.first(std::min(head.size(), kHeadBytesMax)));
+  if (!decoded && decoded.code() != ErrorCode::kVersionMismatch) {
+    is_garbage_heard_ = true;
+    garbage_.warning("message refused: " + decoded.error().detail + " " + name());
+    return;
+  }
+  heard_at_ = now();
+  if (!is_up_) {
+    world_.log.info("peer is up " + name() + " calls=" + std::to_string(calls_.size()));
+    set_up(true);
+  }
+  receive_reply(std::move(message), std::move(decoded));
+  send_queued();
+  arm();
+}
+
+void RpcClient::Impl::receive_reply(Message message, Result<DecodedHead> decoded) {
   if (!decoded) {
     garbage_.warning("message refused: " + decoded.error().detail + " " + name());
-    if (decoded.code() == ErrorCode::kVersionMismatch) {
-      fail_calls(calls_.ids(), decoded.error());
-    }
+    fail_calls(calls_.ids(), decoded.error());
     return;
   }
   Envelope& envelope = decoded->envelope;
@@ -386,7 +394,7 @@ void RpcClient::Impl::receive_reply(Message message) {
   if (call == nullptr || call->type != envelope.type) {
     return;  // an answer to a ping, to a repeated or to a forgotten call
   }
-  if (head.size() > kHeadBytesMax || message.bulk.size() > kBulkBytesMax) {
+  if (message.head.size() > kHeadBytesMax || message.bulk.size() > kBulkBytesMax) {
     garbage_.warning("message refused: over its limit " + name());
     finish(id, make_error(ErrorCode::kBadMessage, "the reply is over its limit"));
     return;

@@ -2,6 +2,7 @@
 //
 // While calls are pending the client pings; the server's RPC layer answers pings at once, so
 // silence for `liveness_timeout` means the peer is down or stopped, however long its work may take.
+// Bytes that are no message of this protocol are no sign of life.
 // What happens to pending calls then is the policy: fail them (data servers: go to another replica)
 // or keep them and send them again, in order, when the peer is back (the master). A call not
 // answered for `resend_after` by a live peer is sent again under the same request id; so every

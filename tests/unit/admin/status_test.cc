@@ -103,6 +103,22 @@ TEST_F(AdminStatus, master_that_cannot_be_reached_is_named) {
   EXPECT_NE(output.error().detail.find("master:1"), std::string::npos) << output.error().detail;
 }
 
+TEST_F(AdminStatus, something_else_at_the_masters_address_is_told_within_seconds) {
+  master.reset();
+  std::unique_ptr<Listener> other;
+  auto listening = transport->listen("master:1", [&](PeerId peer, const Message&) {
+    (void)other->send(peer, Message{Buffer::copy_of(std::string("HTTP/1.1 400")), {}});
+  });
+  ASSERT_TRUE(listening);
+  other = std::move(*listening);
+  const MonoTime begin = events.now();
+  const auto output = status(calls, false);
+  EXPECT_EQ(output.code(), ErrorCode::kUnavailable);
+  EXPECT_LE(events.now() - begin, std::chrono::seconds(3));
+  EXPECT_NE(output.error().detail.find("no server of this protocol"), std::string::npos)
+      << output.error().detail;
+}
+
 TEST_F(AdminStatus, odd_bytes_from_a_master_stay_text) {
   answer.version = "\x1b[2J\xff";
   const auto text = status(calls, false);

@@ -48,6 +48,14 @@ TEST_F(RpcClientStrangeServer, that_sends_garbage_is_logged_once_a_second_and_do
   EXPECT_LE(client.log.count("message refused"), 3u);
 }
 
+TEST_F(RpcClientStrangeServer, that_sends_garbage_is_as_dead_as_a_silent_one) {
+  start_raw_server([](const Envelope&) { return Message{Buffer::copy_of("garbage"), {}}; });
+  start_client();
+  call("a", seconds(60));
+  events.run_for(milliseconds(2500));
+  EXPECT_EQ(results, (Results{{"a", ErrorCode::kUnavailable}}));
+}
+
 TEST_F(RpcClientStrangeServer, whose_messages_are_requests_or_of_another_type_is_ignored) {
   start_raw_server([turn = 0](const Envelope& envelope) mutable {
     Envelope answer = envelope;
