@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "common/assert.h"
+#include "tests/sim/cluster/full_check.h"
 #include "tests/sim/cluster/replica_check.h"
 
 namespace dfs::sim {
@@ -15,6 +16,8 @@ using std::chrono::seconds;
 // Longer than any trouble lasts, and than everything that waits for it to end.
 constexpr seconds kStallLimit{150};
 constexpr seconds kFinishLimit{600};
+constexpr std::uint64_t kLittleRoomBytes = 6u << 20;
+constexpr std::uint64_t kSeedsPerFullCheck = 4;  // it writes more than all applications
 // Sessions of killed clients have ended then, and what they held open is freed.
 constexpr seconds kLeftoversWait{90};
 
@@ -359,6 +362,9 @@ void Simulation::check_all() {
       check_actor(*checker.client(), *actor);
     }
   }
+  if (failure_.empty() && options_.seed % kSeedsPerFullCheck == 0) {
+    check_full(*checker.client());
+  }
   if (failure_.empty()) {
     AdminProbe probe(environment_);
     check_leftovers(probe);
@@ -381,6 +387,16 @@ void Simulation::check_actor(client::Client& client, Actor& actor) {
   }
   if (const auto found = actor.model().reconcile(**observed); !found) {
     contradict("at the end: " + found.error().detail);
+  }
+}
+
+void Simulation::check_full(client::Client& client) {
+  for (const auto& server : servers_) {
+    server->fill_disk_but_for(kLittleRoomBytes);
+  }
+  run_until([] { return false; }, kHeartbeatInterval);
+  if (const std::string problem = FullCheck(events_, client).run(); !problem.empty()) {
+    contradict("a full cluster: " + problem);
   }
 }
 

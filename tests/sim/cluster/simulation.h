@@ -54,6 +54,7 @@ class Simulation {
   void check_leaks();
   void check_all();
   void check_actor(client::Client& client, Actor& actor);
+  void check_full(client::Client& client);
   void check_leftovers(AdminProbe& probe);
 
   // One event, and what has to happen between events.
