@@ -123,6 +123,7 @@ OperationId Client::settle(Duration wait, const Done<Unwritten>& done) {
   return impl_->settle(wait, done);
 }
 void Client::forget(InodeId inode) { impl_->forget(inode); }
+void Client::set_update_atime(bool updates) { impl_->set_update_atime(updates); }
 ClientUsage Client::usage() const { return impl_->usage(); }
 bool Client::master_answers() const { return impl_->master_answers(); }
 Unwritten Client::unwritten() const { return impl_->unwritten(); }

@@ -165,6 +165,8 @@ class Client {
 
   // The kernel has forgotten the inode: nothing refers to it but open handles.
   void forget(InodeId inode);
+  // As ClientOptions::update_atime, from now on.
+  void set_update_atime(bool updates);
 
   ClientUsage usage() const;
   Unwritten unwritten() const;

@@ -70,6 +70,7 @@ class Client::Impl {
   OperationId sync_all(Done<Unit> done);
   OperationId settle(Duration wait, const Done<Unwritten>& done);
   void forget(InodeId inode);
+  void set_update_atime(bool updates) { options_.update_atime = updates; }
   ClientUsage usage() const;
   Unwritten unwritten() const;
   bool master_answers() const { return master_.is_up(); }

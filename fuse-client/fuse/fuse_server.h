@@ -59,6 +59,8 @@ class FuseServer {
   // Instead of mounting: speaks to whoever holds the other end, for tests.
   Status attach(int socket_fd);
   void unmount();
+  // Leaves the mount where it is: nobody answers it once this object is gone.
+  void abandon() { mounted_ = false; }
 
   int fd() const;
   // Handles what has arrived, a bounded number of requests. False when the kernel ended the

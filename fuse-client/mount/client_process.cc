@@ -1,5 +1,6 @@
 #include "fuse-client/mount/client_process.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -7,13 +8,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "common/real/daemon.h"
 #include "common/real/event_loop.h"
+#include "common/real/owned_fd.h"
 #include "common/real/spd_log.h"
 #include "common/real/system_random.h"
 #include "common/real/zmq_transport.h"
@@ -78,6 +83,9 @@ class ClientProcess {
     if (server_fd_watched_) {
       loop_->unwatch_fd(server_->fd());
     }
+    if (mount_table_.get() >= 0) {
+      loop_->unwatch_fd(mount_table_.get());
+    }
     const Status written = linger();
     const Status closed =
         wait_for([this](client::Done<Unit> done) { client_.close(std::move(done)); });
@@ -103,10 +111,7 @@ class ClientProcess {
         log_->error("not everything could be written: " + settled.error().detail);
         stopped_ = settled.error();
       }
-      remove_from_utab(directory_);
-      if (server_) {
-        server_->unmount();
-      }
+      leave_mount_point();
       loop_->stop();
     });
   }
@@ -134,6 +139,44 @@ class ClientProcess {
         server_->invalidate_contents(inode);
       }
     }};
+  }
+
+  // umount(2) knows paths only, and takes off what is on top. Below another mount ours stays, and
+  // is a dead one when this process has ended.
+  void leave_mount_point() {
+    if (!server_) {
+      return;
+    }
+    const std::vector<MountEntry> mounts = mounts_at(directory_);
+    if (!mounts.empty() && !device_.empty() && mounts.back().device != device_) {
+      log_->warning("not unmounted: another filesystem is mounted over " + directory_);
+      server_->abandon();
+      return;
+    }
+    remove_from_utab(directory_);
+    server_->unmount();
+  }
+
+  // Remembers which mount is ours, and follows what `mount -o remount` does to it: the kernel does
+  // not tell FUSE filesystems.
+  Status watch_mount_table() {
+    const std::vector<MountEntry> mounts = mounts_at(directory_);
+    if (mounts.empty()) {
+      return ok();  // in another mount namespace
+    }
+    device_ = mounts.back().device;
+    mount_table_ = real::OwnedFd(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
+    if (mount_table_.get() < 0) {
+      return make_error(ErrorCode::kIo,
+                        std::string("cannot open /proc/self/mountinfo: ") + std::strerror(errno));
+    }
+    return loop_->watch_fd(mount_table_.get(), EPOLLPRI, [this](std::uint32_t) {
+      for (const MountEntry& entry : mounts_at(directory_)) {
+        if (entry.device == device_) {
+          client_.set_update_atime(!entry.no_atime);
+        }
+      }
+    });
   }
 
   // After the unmount: goes on until everything is written, or it is time to give up; the log says
@@ -211,7 +254,7 @@ class ClientProcess {
       }
     }));
     server_fd_watched_ = true;
-    return ok();
+    return watch_mount_table();
   }
 
   // The inode of SOURCE's subdirectory.
@@ -255,6 +298,8 @@ class ClientProcess {
   Timer stop_timer_;
   client::Client client_;
   std::unique_ptr<fuse::FuseServer> server_;
+  std::string device_;         // of our mount; empty: not known
+  real::OwnedFd mount_table_;  // open while its changes are watched
   bool server_fd_watched_ = false;
   bool is_serving_ = false;
   bool is_stopping_ = false;  // told to

@@ -98,34 +98,10 @@ std::string unescape(const std::string& field) {
   return out;
 }
 
-struct MountEntry {
-  std::string device;  // "major:minor"
-  std::string type;
-};
-
-// What is mounted on top at `directory`. Read from the table: asking the mount itself could wait.
+// What is mounted on top at `directory`.
 MountEntry find_mount(const std::string& directory) {
-  std::ifstream table("/proc/self/mountinfo");
-  std::string line;
-  MountEntry found;
-  while (std::getline(table, line)) {
-    // 36 35 98:0 /root /mount/point options - type source super-options
-    std::istringstream words(line);
-    std::string id;
-    std::string parent;
-    std::string root;
-    std::string point;
-    std::string word;
-    MountEntry entry;
-    words >> id >> parent >> entry.device >> root >> point;
-    while (words >> word && word != "-") {
-    }
-    words >> entry.type;
-    if (unescape(point) == directory) {
-      found = entry;  // the last one is on top
-    }
-  }
-  return found;
+  const std::vector<MountEntry> mounts = mounts_at(directory);
+  return mounts.empty() ? MountEntry{} : mounts.back();
 }
 
 Status connect_once(const addrinfo& address, Duration wait) {
@@ -152,6 +128,36 @@ Status connect_once(const addrinfo& address, Duration wait) {
 }
 
 }  // namespace
+
+std::vector<MountEntry> mounts_at(const std::string& directory, std::istream& mount_table) {
+  std::vector<MountEntry> found;
+  std::string line;
+  while (std::getline(mount_table, line)) {
+    // 36 35 98:0 /root /mount/point options optional… - type source super-options
+    std::istringstream words(line);
+    std::string id;
+    std::string parent;
+    std::string root;
+    std::string point;
+    std::string options;
+    std::string word;
+    MountEntry entry;
+    words >> id >> parent >> entry.device >> root >> point >> options;
+    while (words >> word && word != "-") {
+    }
+    words >> entry.type;
+    if (unescape(point) == directory) {
+      entry.no_atime = ("," + options + ",").find(",noatime,") != std::string::npos;
+      found.push_back(entry);
+    }
+  }
+  return found;
+}
+
+std::vector<MountEntry> mounts_at(const std::string& directory) {
+  std::ifstream table("/proc/self/mountinfo");
+  return mounts_at(directory, table);
+}
 
 std::string mounted_type(const std::string& directory) { return find_mount(directory).type; }
 

@@ -1,7 +1,9 @@
 // The directory to mount at, and what is mounted there now.
 #pragma once
 
+#include <istream>
 #include <string>
+#include <vector>
 
 #include "common/result.h"
 #include "fuse-client/mount/mount_request.h"
@@ -14,6 +16,17 @@ inline constexpr const char* kFilesystemType = "fuse.dfs";
 // without symlinks. A dead dfs mount there (its client is gone) is detached first. Fails with
 // kNotFound, kNotDirectory, kNotEmpty (unless request.nonempty), kAccessDenied, each in one line.
 Result<std::string> prepare_mount_point(const MountRequest& request);
+
+// A line of /proc/self/mountinfo.
+struct MountEntry {
+  std::string device;  // "major:minor": tells this mount from others at the same place
+  std::string type;
+  bool no_atime = false;
+};
+// Its mounts at exactly this path, the lowest first. `mount_table` has the form of that file.
+std::vector<MountEntry> mounts_at(const std::string& directory, std::istream& mount_table);
+// As of now. Read from the table: asking the mount itself could wait.
+std::vector<MountEntry> mounts_at(const std::string& directory);
 
 // The filesystem type mounted at exactly this path, "" for none.
 std::string mounted_type(const std::string& directory);

@@ -238,6 +238,23 @@ class UnmountTest(ClusterTest):
         first.umount()
         self.assert_gone(first)
 
+    def test_termination_of_the_lower_mount_leaves_the_upper_one(self):
+        first = self.cluster.mount()
+        fd = os.open(first.path("f"), os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"below")
+        lower = first.client_pid()
+        second = self.cluster.mount(options=["nonempty"])
+        client = os.pidfd_open(lower)
+        os.kill(lower, signal.SIGTERM)
+        wait_for_end(client)
+        self.assertRaises(OSError, os.close, fd)
+        write_file(second.path("g"), b"above")
+        self.cluster.wait_until(lambda: os.path.exists(second.path("f")), "the other's file")
+        self.assertEqual(read_file(second.path("f")), b"below")
+        second.umount()
+        first.umount()
+        self.assert_gone(first)
+
     def test_mounting_over_a_dead_mount_replaces_it(self):
         mount = self.cluster.mount()
         write_file(mount.path("f"), b"synced")

@@ -150,6 +150,15 @@ class ProgramsTest(ClusterTest):
         self.assertGreater(os.stat(path).st_atime_ns, before - 2 * 10**9)
         self.assertEqual(os.stat(path).st_mtime_ns, 10**18)
 
+    def test_remount_with_noatime_stops_access_times_at_once(self):
+        path = self.mount.path("read-me-not")
+        write_file(path, b"x" * 100)
+        os.utime(path, ns=(10**18, 10**18))
+        run("mount", "-i", "-o", "remount,noatime", self.mount.directory)
+        self.assertEqual(read_file(path), b"x" * 100)
+        self.mount.remount()
+        self.assertEqual(os.stat(path).st_atime_ns, 10**18)
+
 
 if __name__ == "__main__":
     unittest.main()
