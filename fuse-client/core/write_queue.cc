@@ -31,6 +31,8 @@ WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy,
       return {};
     }
   }
+  // The caller's buffer may be a whole request's memory, held for a few bytes of it.
+  write.data = Buffer::copy_of(write.data.bytes());
   write.id = WriteBack::WaitId{next_id_++};
   waiting_.push_back(std::move(write));
   return waiting_.back().id;

@@ -50,6 +50,19 @@ TEST_F(WriteBackTest, a_write_that_nobody_flushes_is_committed_durably_by_its_ag
   EXPECT_TRUE(cluster.commits.at(0).durable);
 }
 
+TEST_F(WriteBackTest, a_write_that_waits_holds_its_bytes_and_not_the_request_they_came_in) {
+  start();
+  auto request = std::make_shared<std::string>(std::size_t{1} << 20, 'x');
+  const std::weak_ptr<std::string> held = request;
+  const auto* const bytes = reinterpret_cast<const std::byte*>(request->data());
+  auto call = std::make_shared<Call>();
+  write_back->write(kFile, kPolicy, 0, Buffer(std::move(request), bytes, 5), into(call));
+  EXPECT_TRUE(held.expired());  // it waits for the first chunk
+  ASSERT_EQ(finish(call), ErrorCode::kOk);
+  ASSERT_EQ(flush(kFile), ErrorCode::kOk);
+  EXPECT_EQ(cluster.contents(kFile), "xxxxx");
+}
+
 TEST_F(WriteBackTest, many_small_files_share_a_chunk_an_append_and_a_commit) {
   start();
   for (std::uint64_t i = 0; i < 500; ++i) {
