@@ -53,7 +53,7 @@ inline constexpr std::size_t kCommitExtentsMax = 8192;
 inline constexpr std::size_t kRevalidateInodesMax = 4096;  // one Revalidate; kTooLarge
 // One Allocate that removes or one CloneRange: bounds the windows one operation touches. kTooLarge.
 inline constexpr std::uint64_t kRangeBytesMax = std::uint64_t{1} << 30;
-inline constexpr std::size_t kLookupExtentsMax = 8;        // extents sent along with an entry
+inline constexpr std::size_t kLookupExtentsMax = 8;  // extents sent along with an entry
 
 // --- Connections and sessions ------------------------------------------------------------------
 inline constexpr std::size_t kCallsInFlightMax = 1024;  // of one RpcClient; further calls queue
