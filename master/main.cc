@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -97,6 +98,14 @@ std::string new_cluster_id(dfs::Random& random) {
   return text;
 }
 
+// The kernel's name of the machine's present run; empty if it does not tell.
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  std::getline(file, id);
+  return id;
+}
+
 // Everything the master stands on, in the order it is made.
 class Process {
  public:
@@ -127,6 +136,7 @@ class Process {
     transport_ = std::make_unique<dfs::real::ZmqTransport>(*loop_, *log_);
     dfs::master::Master::Options options;
     options.listen_address = config_.listen;
+    options.boot_id = boot_id();
     options.sessions.session_timeout = config_.session_timeout;
     // A session must survive a few lost keep-alives.
     options.sessions.keep_alive =

@@ -18,6 +18,7 @@
   X(OpenSession)            \
   X(KeepAlive)              \
   X(CloseSession)           \
+  X(ReplayChanges)          \
   X(Lookup)                 \
   X(GetAttributes)          \
   X(SetAttributes)          \
@@ -69,6 +70,7 @@
   X(OpenSessionReply)      \
   X(KeepAliveReply)        \
   X(CloseSessionReply)     \
+  X(ReplayChangesReply)    \
   X(EntryReply)            \
   X(AttributesReply)       \
   X(UnlinkReply)           \

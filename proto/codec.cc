@@ -105,11 +105,13 @@ void write_value(Packer& packer, const Value& value) {
 }
 
 void write_envelope(Packer& packer, const Envelope& envelope) {
+  const std::optional<ChangeStamp> stamp =
+      envelope.stamp.index == 0 ? std::nullopt : std::optional(envelope.stamp);
   FieldWriter writer{packer};
   writer(envelope.version, static_cast<std::uint8_t>(envelope.kind),
          static_cast<std::uint16_t>(envelope.type), envelope.request_id, envelope.session,
          envelope.sequence, envelope.acknowledged, envelope.deadline_ms,
-         static_cast<std::uint16_t>(envelope.code), envelope.detail);
+         static_cast<std::uint16_t>(envelope.code), envelope.detail, stamp, envelope.durable_index);
 }
 
 Buffer finish(HeadStream stream) {
@@ -261,9 +263,11 @@ bool read_envelope(const msgpack::object& object, Envelope& envelope) {
   std::uint8_t kind = 0;
   std::uint16_t type = 0;
   std::uint16_t code = 0;
+  std::optional<ChangeStamp> stamp;
   FieldReader reader{object.via.array};
   reader(envelope.version, kind, type, envelope.request_id, envelope.session, envelope.sequence,
-         envelope.acknowledged, envelope.deadline_ms, code, envelope.detail);
+         envelope.acknowledged, envelope.deadline_ms, code, envelope.detail, stamp,
+         envelope.durable_index);
   const bool kind_is_known = kind == static_cast<std::uint8_t>(MessageKind::kRequest) ||
                              kind == static_cast<std::uint8_t>(MessageKind::kReply);
   if (!reader.good || !kind_is_known || type == 0) {
@@ -272,6 +276,7 @@ bool read_envelope(const msgpack::object& object, Envelope& envelope) {
   envelope.kind = static_cast<MessageKind>(kind);
   envelope.type = static_cast<MessageType>(type);
   envelope.code = error_code_from_wire(code);
+  envelope.stamp = stamp.value_or(ChangeStamp{});
   return true;
 }
 

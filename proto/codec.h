@@ -14,11 +14,23 @@
 #include "common/buffer.h"
 #include "common/ids.h"
 #include "common/result.h"
+#include "proto/fields.h"
 #include "proto/message_type.h"
 
 namespace dfs {
 
 enum class MessageKind : std::uint8_t { kRequest = 1, kReply = 2 };
+
+// What a change was given besides its request and the store. A master that has lost the change
+// makes the same of it again with these. (Data versions are taken anew: that only makes caches
+// ask.)
+struct ChangeStamp {
+  std::uint64_t index = 0;  // its place among all changes, from 1; 0: no stamp
+  Timestamp time;           // of the master, when it was applied
+  InodeId inode;            // the number for an inode it took, or 0
+  DFS_FIELDS(index, time, inode)
+  friend bool operator==(const ChangeStamp&, const ChangeStamp&) = default;
+};
 
 struct Envelope {
   std::uint32_t version = 0;
@@ -31,6 +43,9 @@ struct Envelope {
   std::uint32_t deadline_ms = 0;    // how long the sender will wait from now; 0: no limit
   ErrorCode code = ErrorCode::kOk;  // of a reply; with an error there is no body
   std::string detail;               // of an error
+  ChangeStamp stamp = {};           // of an applied change: in its reply, and when it is replayed
+  // In a reply of the master: every change up to this index is on stable storage. 0: not known.
+  std::uint64_t durable_index = 0;
 };
 
 // Precondition: fits kHeadBytesMax (senders bound what they put in).

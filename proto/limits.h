@@ -64,6 +64,11 @@ inline constexpr std::size_t kNodeDirectoriesMax = 64;  // data directories of a
 inline constexpr std::size_t kPinsMax = 1u << 20;       // open inodes of a session; kBusy
 inline constexpr std::size_t kKeptRepliesMax = 4096;    // of a session, not yet acknowledged; kBusy
 
+// One ReplayChanges is closed when it is that large; a master holds so much of one session and
+// ignores further pages, which an honest client never has.
+inline constexpr std::size_t kReplayPageBytes = 512 * 1024;
+inline constexpr std::size_t kReplayBytesMax = 16u << 20;
+
 // --- Times (defaults; the servers tell their clients the values in force) -----------------------
 inline constexpr std::chrono::milliseconds kPingInterval{500};
 inline constexpr std::chrono::milliseconds kLivenessTimeout{2000};  // silent this long: down
@@ -76,6 +81,8 @@ inline constexpr std::chrono::milliseconds kAttributeCacheTime{1000};
 static_assert(kBlockPayloadBytesMax % kChecksumCellBytes == 0);
 static_assert(kExtentWindowBytes % kBlockPayloadBytesMax == 0);
 static_assert(kAppendBytesMax < kBulkBytesMax && kReadBytesMax < kBulkBytesMax);
+// The last change of a page may lie beyond its limit.
+static_assert(kReplayPageBytes + 2 * kXattrValueBytesMax < kHeadBytesMax);
 static_assert(kWindowPiecesRewrite < kWindowPiecesMax);
 static_assert(kRangeBytesMax % kExtentWindowBytes == 0);
 static_assert(kCommitExtentsMax <= kListItemsMax && kReaddirEntriesMax <= kListItemsMax);

@@ -12,6 +12,7 @@ enum class MessageType : std::uint16_t {
   kOpenSession = 10,
   kKeepAlive = 11,
   kCloseSession = 12,
+  kReplayChanges = 13,
   // Client to master: namespace.
   kLookup = 20,
   kGetAttributes = 21,

@@ -403,7 +403,11 @@ void RpcClient::Impl::receive_reply(Message message, Result<DecodedHead> decoded
     finish(id, make_error(envelope.code, std::move(envelope.detail)));
     return;
   }
-  finish(id, RawReply{std::move(message.head), decoded->body, std::move(message.bulk)});
+  finish(id, RawReply{.head = std::move(message.head),
+                      .body = decoded->body,
+                      .bulk = std::move(message.bulk),
+                      .stamp = envelope.stamp,
+                      .durable_index = envelope.durable_index});
 }
 
 // --- RpcClient ---------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ template <class Body>
 struct RpcReply {
   Body body;
   Buffer bulk;
+  ChangeStamp stamp = {};  // as in the envelope
+  std::uint64_t durable_index = 0;
 };
 
 struct CallOptions {
@@ -76,7 +78,8 @@ class RpcClient {
               done(std::move(body).error());
               return;
             }
-            done(RpcReply<typename Request::Reply>{std::move(*body), std::move(raw->bulk)});
+            done(RpcReply<typename Request::Reply>{std::move(*body), std::move(raw->bulk),
+                                                   raw->stamp, raw->durable_index});
           });
     return id;
   }
@@ -95,6 +98,8 @@ class RpcClient {
     Buffer head;  // owns what `body` points into
     std::span<const std::byte> body;
     Buffer bulk;
+    ChangeStamp stamp;
+    std::uint64_t durable_index = 0;
   };
 
  private:

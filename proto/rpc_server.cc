@@ -110,7 +110,7 @@ void RpcServer::Impl::answer_stranger(PeerId peer, const Error& error) {
   refuse(peer, error.detail);
   if (error.code == ErrorCode::kVersionMismatch) {
     // Only the first element means the same in every version: it tells the sender ours.
-    send(peer, encode_failure(ReplyAddress{peer, 0, MessageType::kPing}, error), {});
+    send(peer, encode_failure(ReplyAddress{.peer = peer}, error), {});
   }
 }
 
@@ -148,6 +148,8 @@ Envelope RpcServer::reply_envelope(const ReplyAddress& to) {
   envelope.kind = MessageKind::kReply;
   envelope.type = to.type;
   envelope.request_id = to.request_id;
+  envelope.stamp = to.stamp;
+  envelope.durable_index = to.durable_index;
   return envelope;
 }
 

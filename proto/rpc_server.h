@@ -20,6 +20,9 @@ struct ReplyAddress {
   PeerId peer;
   std::uint64_t request_id = 0;
   MessageType type = MessageType::kPing;
+  // What the envelope of the answer says besides; see codec.h.
+  ChangeStamp stamp = {};
+  std::uint64_t durable_index = 0;
 };
 
 struct RpcRequest {
@@ -30,7 +33,9 @@ struct RpcRequest {
   Buffer bulk;
   MonoTime deadline = MonoTime::max();  // when the sender will have stopped waiting
 
-  ReplyAddress reply_address() const { return {peer, envelope.request_id, envelope.type}; }
+  ReplyAddress reply_address() const {
+    return {.peer = peer, .request_id = envelope.request_id, .type = envelope.type};
+  }
 };
 
 class RpcServer {

@@ -29,7 +29,8 @@ struct OpenSessionReply {
   std::uint64_t incarnation = 0;  // of the master process
   std::uint32_t keep_alive_ms = 0;
   std::uint32_t session_timeout_ms = 0;
-  DFS_FIELDS(session, cluster_id, incarnation, keep_alive_ms, session_timeout_ms)
+  std::uint64_t losses = 0;  // how often the master may have lost changes nobody had made durable
+  DFS_FIELDS(session, cluster_id, incarnation, keep_alive_ms, session_timeout_ms, losses)
 };
 struct OpenSessionRequest {
   static constexpr MessageType kType = MessageType::kOpenSession;
@@ -41,7 +42,8 @@ struct OpenSessionRequest {
 
 struct KeepAliveReply {
   std::uint64_t incarnation = 0;
-  DFS_FIELDS(incarnation)
+  bool wants_replay = false;  // it may have lost changes of this session: see ReplayChanges
+  DFS_FIELDS(incarnation, wants_replay)
 };
 // Says that the session lives, and which inodes it has open: an unlinked inode is kept while any
 // session pins it. Sent at once before an operation that could free a newly opened inode, else
@@ -59,6 +61,24 @@ struct KeepAliveRequest {
 // A full list that was on its way while the master made and pinned a new inode does not name it. So
 // such a pin outlives the full lists of its first moments.
 inline constexpr std::chrono::milliseconds kCreatedPinRest = 2 * kSessionKeepAlive;
+struct ReplayChangesReply {
+  std::vector<std::uint16_t> codes;  // ErrorCode; one for each change: kOk, or why it is lost
+  std::uint64_t losses = 0;          // as in OpenSessionReply
+  DFS_FIELDS(codes, losses)
+};
+// Every change of the session that was answered and is not known to be durable, for a master that
+// asks for it in KeepAliveReply. In pages, each answered when the changes of all sessions are
+// applied, in the order of their indices: then all of them are durable. The changes lie in it as
+// they were sent first, each with its stamp in the envelope.
+struct ReplayChangesRequest {
+  static constexpr MessageType kType = MessageType::kReplayChanges;
+  using Reply = ReplayChangesReply;
+  std::uint64_t incarnation = 0;  // of the master that asked
+  std::uint32_t page = 0;
+  std::uint32_t pages = 1;
+  std::vector<std::string> changes;  // encoded heads
+  DFS_FIELDS(incarnation, page, pages, changes)
+};
 
 struct CloseSessionReply {
   DFS_NO_FIELDS

@@ -115,8 +115,8 @@ OperationId Client::flush(HandleId handle, Done<Unit> done) {
 OperationId Client::sync(HandleId handle, Done<Unit> done) {
   return impl_->sync(handle, std::move(done));
 }
-OperationId Client::sync_directory(InodeId, Done<Unit> done) {
-  return impl_->sync_directory(std::move(done));
+OperationId Client::sync_directory(InodeId inode, Done<Unit> done) {
+  return impl_->sync_directory(inode, std::move(done));
 }
 OperationId Client::sync_all(Done<Unit> done) { return impl_->sync_all(std::move(done)); }
 OperationId Client::settle(Duration wait, const Done<Unwritten>& done) {

@@ -141,7 +141,7 @@ class Client {
   // lseek(2) with SEEK_DATA and SEEK_HOLE. Fails as SeekRequest.
   OperationId seek(HandleId handle, std::uint64_t offset, SeekKind kind, Done<std::uint64_t> done);
   // fallocate(2); `request` names no inode, and its range may be of any length. Fails as
-  // AllocateRequest; then a part of a long range may be removed.
+  // AllocateRequest, when a part of a long range may be removed, and with kNoSpace.
   OperationId allocate(HandleId handle, AllocateRequest request, Done<Unit> done);
   // copy_file_range(2): shares what is stored; answers how much, at most kRangeBytesMax at a time.
   // Fails as CloneRangeRequest, with kNotSupported when the bytes must be copied.

@@ -279,6 +279,23 @@ Status Client::Impl::take_lost_writes(HandleId handle) {
   return ok();
 }
 
+Status Client::Impl::take_lost_change(InodeId inode) {
+  if (lost_changes_.erase(inode) == 0) {
+    return ok();
+  }
+  return make_error(ErrorCode::kIo, "a change of inode " + std::to_string(inode.value) +
+                                        " was lost with the power of the master's machine");
+}
+
+Status Client::Impl::take_lost_changes() {
+  if (lost_changes_.empty()) {
+    return ok();
+  }
+  Status first = take_lost_change(*lost_changes_.begin());
+  lost_changes_.clear();
+  return first;
+}
+
 OperationId Client::Impl::flush(HandleId handle, Done<Unit> done) {
   return answer_later<Unit>(std::move(done), take_lost_writes(handle));
 }
@@ -289,12 +306,13 @@ OperationId Client::Impl::sync(HandleId handle, Done<Unit> done) {
   auto answer = abandonable<Unit>(id, std::move(done));
   // The error is taken from the count of lost writes, so that each handle says it, and says it
   // once; when the caller does not wait any more it is kept for the next flush or sync.
-  auto finished = [this, id, handle, answer](Result<Unit> synced) {
+  auto finished = [this, id, handle, inode, answer](Result<Unit> synced) {
     if (!interrupts_.contains(id)) {
       return;
     }
-    Status lost = take_lost_writes(handle);
-    answer(lost ? std::move(synced) : std::move(lost));
+    const Status lost = take_lost_writes(handle);
+    const Status changes = take_lost_change(inode);
+    answer(!lost ? lost : !changes ? changes : std::move(synced));
   };
   write_back_.flush(inode, true, finished);
   return id;
@@ -314,15 +332,22 @@ void Client::Impl::sync_metadata(OperationId id, Done<Unit> done) {
   }
 }
 
-OperationId Client::Impl::sync_directory(Done<Unit> done) {
+OperationId Client::Impl::sync_directory(InodeId inode, Done<Unit> done) {
   const OperationId id = begin();
-  sync_metadata(id, tracked(id, std::move(done)));
+  sync_metadata(id, [this, inode, done = tracked(id, std::move(done))](Result<Unit> synced) {
+    const Status lost = synced ? take_lost_change(inode) : ok();
+    done(lost ? std::move(synced) : lost);
+  });
   return id;
 }
 
 OperationId Client::Impl::sync_all(Done<Unit> done) {
   const OperationId id = begin();
-  write_back_.flush_all(true, abandonable<Unit>(id, std::move(done)));
+  auto answer = abandonable<Unit>(id, std::move(done));
+  write_back_.flush_all(true, [this, answer](Result<Unit> flushed) {
+    const Status lost = take_lost_changes();
+    answer(flushed ? Result<Unit>(lost) : std::move(flushed));
+  });
   return id;
 }
 

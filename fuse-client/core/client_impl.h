@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -66,7 +67,7 @@ class Client::Impl {
                          Done<std::uint64_t> done);
   OperationId flush(HandleId handle, Done<Unit> done);
   OperationId sync(HandleId handle, Done<Unit> done);
-  OperationId sync_directory(Done<Unit> done);
+  OperationId sync_directory(InodeId inode, Done<Unit> done);
   OperationId sync_all(Done<Unit> done);
   OperationId settle(Duration wait, const Done<Unwritten>& done);
   void forget(InodeId inode);
@@ -165,6 +166,9 @@ class Client::Impl {
   void note_access(Handle& file);
   // kIo once for each handle when writes of its inode were lost since it last said so.
   Status take_lost_writes(HandleId handle);
+  // kIo once when an answered change of the inode is gone for good; or of any.
+  Status take_lost_change(InodeId inode);
+  Status take_lost_changes();
   void sync_metadata(OperationId id, Done<Unit> done);
   // Lets a flush be interrupted: it goes on, its caller is answered.
   template <class T>
@@ -185,6 +189,7 @@ class Client::Impl {
   // --- Ranges ------------------------------------------------------------------------------------
   void when_committed(InodeId inode, Done<Unit> done);
   void seek_step(OperationId id, SeekRequest request, Done<std::uint64_t> done);
+  void allocate_if_room(OperationId id, const AllocateRequest& request, Done<Unit> done);
   void allocate_step(OperationId id, AllocateRequest rest, Done<Unit> done);
   void clone_range(OperationId id, const CloneRangeRequest& request, Done<std::uint64_t> done);
 
@@ -212,6 +217,7 @@ class Client::Impl {
   std::map<HandleId, Handle> handles_;
   std::map<InodeId, OpenInode> open_inodes_;
   std::map<InodeId, Timestamp> accesses_;  // noted, not yet answered by the master
+  std::set<InodeId> lost_changes_;         // not told to anybody yet
   std::map<OperationId, std::function<void()>> interrupts_;
   std::uint64_t next_handle_ = 1;
   std::uint64_t next_operation_ = 1;

@@ -58,13 +58,33 @@ OperationId Client::Impl::allocate(HandleId handle, AllocateRequest request, Don
   const OperationId id = begin();
   auto finished = abandonable<Unit>(id, std::move(done));
   when_committed(request.inode, [this, id, request, finished](Result<Unit> committed) {
-    if (committed) {
+    if (!committed) {
+      finished(std::move(committed).error());
+    } else if (request.remove) {
       allocate_step(id, request, finished);
     } else {
-      finished(std::move(committed).error());
+      allocate_if_room(id, request, finished);
     }
   });
   return id;
+}
+
+// Asked apart, since what a change does must not depend on the servers of the moment.
+void Client::Impl::allocate_if_room(OperationId id, const AllocateRequest& request,
+                                    Done<Unit> done) {
+  if (!interrupts_.contains(id)) {
+    return;
+  }
+  ask(id, StatFilesystemRequest{request.inode},
+      [this, id, request, done = std::move(done)](auto reply, MonoTime) {
+        if (!reply) {
+          done(std::move(reply).error());
+        } else if (reply->available_bytes < request.length_bytes) {
+          done(make_error(ErrorCode::kNoSpace));
+        } else {
+          allocate_step(id, request, done);
+        }
+      });
 }
 
 // A long range is removed in parts.

@@ -54,6 +54,9 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       revalidate_timer_(world.scheduler) {
   // After a power loss of the master its answers may be older than what it said before.
   master_.on_master_restart([this] { inodes_.expire_all(); });
+  master_.on_lost_change([this](const std::vector<InodeId>& inodes) {
+    lost_changes_.insert(inodes.begin(), inodes.end());
+  });
 }
 
 void Client::Impl::start(Done<Unit> done) {

@@ -25,6 +25,7 @@ MasterLink::MasterLink(World world, Address master, std::string client_name)
       start_timer_(world.scheduler),
       reopen_timer_(world.scheduler),
       busy_timer_(world.scheduler),
+      kept_timer_(world.scheduler),
       alive_(std::make_shared<const bool>(true)),
       keep_alive_timer_(world.scheduler),
       forgotten_pins_timer_(world.scheduler) {
@@ -64,10 +65,11 @@ void MasterLink::open_session() {
 
 void MasterLink::session_opened(const OpenSessionReply& reply) {
   const bool is_replacement = session_.is_set();
+  session_replaced(reply.losses);
   state_ = State::kOpen;
   session_ = reply.session;
+  losses_ = reply.losses;
   next_sequence_ = 1;
-  unanswered_.clear();
   keep_alive_interval_ =
       std::max<Duration>(kKeepAliveIntervalMin, std::chrono::milliseconds(reply.keep_alive_ms));
   if (is_replacement) {
@@ -134,6 +136,7 @@ void MasterLink::stop(Done<Unit> done) {
   start_timer_.stop();
   reopen_timer_.stop();
   busy_timer_.stop();
+  kept_timer_.stop();
   keep_alive_timer_.stop();
   forgotten_pins_timer_.stop();
   if (!was_open) {
@@ -207,6 +210,9 @@ CallId MasterLink::submit(CallId id, Call call) {
 void MasterLink::pump() {
   bool wants_pins = false;
   for (auto held = held_.begin(); held != held_.end();) {
+    if (rpc_.calls_pending() >= kCallsSentMax) {
+      break;  // the next answer goes on here
+    }
     const CallId id = *held;
     Call& call = calls_.at(id);
     if (!may_send(call)) {
@@ -223,7 +229,7 @@ void MasterLink::pump() {
 }
 
 bool MasterLink::may_send(const Call& call) const {
-  if (state_ != State::kOpen || call.not_before > world_.scheduler.now()) {
+  if (state_ != State::kOpen || is_replaying_ || call.not_before > world_.scheduler.now()) {
     return false;
   }
   if (!call.is_change) {
@@ -231,14 +237,17 @@ bool MasterLink::may_send(const Call& call) const {
   }
   const bool has_number = call.sequence != 0 && call.session == session_;
   return call.pins_needed <= pin_confirmed_ &&
-         (has_number || next_sequence_ - acknowledged() <= kUnansweredMax);
+         (has_number ||
+          (next_sequence_ - acknowledged() <= kUnsettledMax && unsettled_bytes_ < kKeptBytesMax));
 }
 
 void MasterLink::send(CallId id, Call& call) {
   DFS_ASSERT(!call.rpc.is_set());
   if (call.is_change && (call.sequence == 0 || call.session != session_)) {
     call.sequence = next_sequence_++;
-    unanswered_.insert(call.sequence);
+    const std::size_t size_bytes = call.request != nullptr ? call.request->size_bytes() : 0;
+    unsettled_.emplace(call.sequence, size_bytes);
+    unsettled_bytes_ += size_bytes;
   }
   call.session = session_;
   CallOptions options;
@@ -250,23 +259,38 @@ void MasterLink::send(CallId id, Call& call) {
 }
 
 std::uint64_t MasterLink::acknowledged() const {
-  return unanswered_.empty() ? next_sequence_ - 1 : *unanswered_.begin() - 1;
+  return unsettled_.empty() ? next_sequence_ - 1 : unsettled_.begin()->first - 1;
 }
 
-void MasterLink::settle_sequence(const Call& call) {
+void MasterLink::settle_sequence(std::uint64_t sequence) {
+  const auto place = unsettled_.find(sequence);
+  DFS_ASSERT(place != unsettled_.end());
+  unsettled_bytes_ -= place->second;
+  unsettled_.erase(place);
+}
+
+void MasterLink::settle(const Call& call) {
   if (call.sequence != 0 && call.session == session_) {
-    unanswered_.erase(call.sequence);
+    settle_sequence(call.sequence);
   }
 }
 
-bool MasterLink::finish(CallId id, ErrorCode code) {
+bool MasterLink::finish(CallId id, ErrorCode code, const ChangeStamp& stamp,
+                        std::uint64_t durable_index) {
   const auto place = calls_.find(id);
   DFS_ASSERT(place != calls_.end());
   place->second.rpc = CallId{};
   if (code != ErrorCode::kOk && is_repeated(id, place->second, code)) {
     return false;
   }
-  settle_sequence(place->second);
+  const bool is_kept = place->second.request != nullptr && place->second.session == session_ &&
+                       stamp.index > durable_index;
+  if (is_kept) {
+    keep(place->second, stamp);
+  } else {
+    settle(place->second);
+  }
+  note_durable(durable_index);
   calls_.erase(place);
   if (!held_.empty()) {
     pump();
@@ -322,7 +346,7 @@ void MasterLink::give_up(Calls::iterator call, Error error) {
     rpc_.cancel(call->second.rpc);
   }
   // To the master the number counts as answered: a late copy of the request is refused then.
-  settle_sequence(call->second);
+  settle(call->second);
   if (call->second.may_pin && call->second.sequence != 0) {
     // It may have made an inode and pinned it for nobody: only a list of all tells.
     forgotten_pins_timer_.start(kForgottenPinsDelay, [this] { tell_all_pins(); });
@@ -345,6 +369,7 @@ void MasterLink::interrupt(CallId id) {
   const Call& call = place->second;
   if (!call.rpc.is_set() || !call.is_change || !rpc_.is_up()) {
     give_up(place, make_error(ErrorCode::kInterrupted));
+    pump();
   } else {
     place->second.interrupted = true;
   }
@@ -469,6 +494,10 @@ void MasterLink::keep_alive_answered(const Result<RpcReply<KeepAliveReply>>& rep
   }
   pin_confirmed_ = pin_sent_;
   master_incarnation(reply->body.incarnation);
+  note_durable(reply->durable_index);
+  if (reply->body.wants_replay) {
+    begin_replay(reply->body.incarnation);
+  }
   if (!dirty_pins_.empty() || tell_full_) {
     send_keep_alive();
   } else {

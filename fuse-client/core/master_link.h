@@ -1,11 +1,17 @@
 // The client's session with the master: numbers changes, repeats what a restart swallowed, keeps
 // the session alive and tells which inodes are open.
 //
+// An answered change is kept until the master says that it is on stable storage (replies carry how
+// far that is): the master's machine may lose it before, and then asks for it again (the grace
+// period of master/core/grace.h; all calls wait meanwhile). When kept changes are many or old, the
+// link asks the master to sync. A change that is neither unanswered nor kept is settled; up to the
+// first that is not, the master may drop the answers it keeps.
+//
 // Calls go out in the order they were made, with two exceptions: changes wait while
-// kUnansweredMax of them are unanswered, and a change that can free an inode (unlink, rename)
-// waits until the master has answered for every pin made before it, since a message may be lost
-// alone and be sent again behind later ones. Pins are told within kPinDelay, unpins with less
-// hurry. At most kCallsQueuedMax calls wait here; more fail with kBusy.
+// kUnsettledMax of them, or kKeptBytesMax, are not settled, and a change that can free an inode
+// (unlink, rename) waits until the master has answered for every pin made before it, since a
+// message may be lost alone and be sent again behind later ones. Pins are told within kPinDelay,
+// unpins with less hurry. At most kCallsQueuedMax calls wait here; more fail with kBusy.
 #pragma once
 
 #include <functional>
@@ -13,13 +19,13 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "common/world.h"
+#include "fuse-client/core/change_kinds.h"
 #include "fuse-client/core/client.h"
-#include "proto/data_messages.h"
+#include "fuse-client/core/kept_changes.h"
 #include "proto/rpc_client.h"
 #include "proto/session_messages.h"
 
@@ -29,27 +35,20 @@ inline constexpr std::chrono::milliseconds kPinDelay{50};
 inline constexpr std::chrono::milliseconds kUnpinDelay{1000};
 inline constexpr std::size_t kPinsPerMessageMax = 32'768;
 // Half of what the master keeps for repeating: it learns of acknowledgements a little late.
-inline constexpr std::size_t kUnansweredMax = kKeptRepliesMax / 2;
+inline constexpr std::size_t kUnsettledMax = kKeptRepliesMax / 2;
+// When the master is asked to sync: so many changes are kept, or bytes, or one for so long. Below
+// the bounds, so that changes need not wait for it.
+inline constexpr std::size_t kKeptChangesSync = kUnsettledMax / 2;
+inline constexpr std::size_t kKeptBytesSync = 1u << 20;
+inline constexpr std::size_t kKeptBytesMax = 4u << 20;
+inline constexpr std::chrono::milliseconds kKeptChangeAge{1000};
+static_assert(kKeptBytesMax + kHeadBytesMax < kReplayBytesMax);
+// Calls under way at once: the connection takes a few more, so that a keep-alive or a replay never
+// waits behind calls that the master does not answer before it.
+inline constexpr std::size_t kCallsSentMax = kCallsInFlightMax - 64;
 // How often a call refused with kBusy is made again, kBusyDelay apart, before that is the answer.
 inline constexpr std::uint32_t kBusyRetriesMax = 100;
 inline constexpr std::chrono::milliseconds kBusyDelay{100};
-
-template <class T, class... Ts>
-inline constexpr bool kIsOneOf = (std::is_same_v<T, Ts> || ...);
-
-// Requests that change something get a sequence number.
-template <class Request>
-inline constexpr bool kIsChange =
-    kIsOneOf<Request, SetAttributesRequest, CreateRequest, UnlinkRequest, RemoveDirectoryRequest,
-             RenameRequest, LinkRequest, SetXattrRequest, RemoveXattrRequest, CommitExtentsRequest,
-             OpenChunkRequest, SealChunkRequest, AllocateRequest, CloneRangeRequest>;
-
-// Changes that do no harm when applied twice: repeated in a new session.
-template <class Request>
-inline constexpr bool kIsRepeatable = kIsOneOf<Request, SetAttributesRequest, OpenChunkRequest>;
-
-template <class Request>
-inline constexpr bool kCanFreeInode = kIsOneOf<Request, UnlinkRequest, RenameRequest>;
 
 class MasterLink {
  public:
@@ -87,8 +86,14 @@ class MasterLink {
   // The master restarted; after a power loss what it says may be older than what it said before.
   void on_master_restart(std::function<void()> handler) { master_restart_ = std::move(handler); }
 
+  // An answered change of these inodes is gone with the power of the master's machine, and could
+  // not be made again (a line in the log says why).
+  void on_lost_change(std::function<void(const std::vector<InodeId>&)> handler) {
+    lost_change_ = std::move(handler);
+  }
+
   SessionId session() const { return session_; }
-  bool is_up() const { return rpc_.is_up(); }
+  bool is_up() const { return rpc_.is_up() && !is_replaying_; }
 
  private:
   enum class State { kIdle, kOpening, kOpen, kStopped };
@@ -98,6 +103,7 @@ class MasterLink {
     bool is_change = false;
     bool is_repeatable = false;
     std::uint64_t pins_needed = 0;  // pin generation the master must have confirmed; 0: none
+    std::shared_ptr<const KeptRequest> request;  // of a change to be kept
     std::function<CallId(const CallOptions&)> send;
     std::function<void(Error)> fail;
     CallId rpc;                  // set while sent
@@ -114,12 +120,13 @@ class MasterLink {
   bool may_send(const Call& call) const;
   void send(CallId id, Call& call);
   // The call was answered with `code`. False: it will be repeated, the answer is not for its owner.
-  bool finish(CallId id, ErrorCode code);
+  bool finish(CallId id, ErrorCode code, const ChangeStamp& stamp, std::uint64_t durable_index);
   bool is_repeated(CallId id, Call& call, ErrorCode code);
   void hold(CallId id, Call& call);
   void busy_turn();
   void give_up(Calls::iterator call, Error error);
-  void settle_sequence(const Call& call);
+  void settle_sequence(std::uint64_t sequence);
+  void settle(const Call& call);
   std::uint64_t acknowledged() const;
 
   void open_session();
@@ -129,6 +136,19 @@ class MasterLink {
   void start_finished(Status status);
   void schedule_reopening();
   void link_changed(bool up);
+
+  // master_link_replay.cc
+  void keep(const Call& call, const ChangeStamp& stamp);
+  void kept_for_long();
+  void ask_to_sync();
+  void note_durable(std::uint64_t index);
+  void begin_replay(std::uint64_t incarnation);
+  void hold_all();
+  void page_answered(std::uint32_t page, const std::vector<KeptChange>& changes,
+                     const Result<RpcReply<ReplayChangesReply>>& reply);
+  void end_replay();
+  void session_replaced(std::uint64_t losses);
+  void report_lost(const KeptChange& change, ErrorCode code);
 
   void schedule_keep_alive(Duration delay);
   void send_keep_alive();
@@ -152,13 +172,23 @@ class MasterLink {
   Timer reopen_timer_;
   std::function<void()> new_session_;
   std::function<void()> master_restart_;
+  std::function<void(const std::vector<InodeId>&)> lost_change_;
 
   Calls calls_;            // all not answered yet
   std::set<CallId> held_;  // those not sent, in order
   std::uint64_t next_call_ = 1;
-  std::uint64_t next_sequence_ = 1;     // in this session
-  std::set<std::uint64_t> unanswered_;  // sequences in this session
+  std::uint64_t next_sequence_ = 1;  // in this session
+  // Sequences in this session of changes not settled, and what each may take to keep.
+  std::map<std::uint64_t, std::size_t> unsettled_;
+  std::size_t unsettled_bytes_ = 0;
   Timer busy_timer_;
+  KeptChanges kept_;
+  CallId sync_;  // under way, for what is kept
+  Timer kept_timer_;
+  bool is_replaying_ = false;
+  std::uint64_t replay_incarnation_ = 0;
+  std::map<std::uint32_t, CallId> replay_pages_;  // not answered yet
+  std::uint64_t losses_ = 0;           // of the master, when nothing was kept from before
   std::shared_ptr<const bool> alive_;  // posted tasks ask whether this still exists
 
   std::map<InodeId, std::uint32_t> pins_;  // how often each is open here
@@ -181,15 +211,23 @@ template <class Request>
 CallId MasterLink::call(const Request& request, Done<typename Request::Reply> done) {
   using Reply = typename Request::Reply;
   const CallId id{next_call_++};
-  auto kept = std::make_shared<const Request>(request);
+  std::shared_ptr<const Request> kept;
   Call call;
   call.may_pin = std::is_same_v<Request, CreateRequest>;
+  if constexpr (kIsKept<Request>) {
+    const auto whole = std::make_shared<const KeptRequestOf<Request>>(request);
+    kept = std::shared_ptr<const Request>(whole, &whole->request);
+    call.request = whole;
+  } else {
+    kept = std::make_shared<const Request>(request);
+  }
   call.is_change = kIsChange<Request>;
   call.is_repeatable = kIsRepeatable<Request>;
   call.pins_needed = kCanFreeInode<Request> ? pin_generation_ : 0;
   call.send = [this, id, kept, done](const CallOptions& options) {
     return rpc_.call(*kept, options, [this, id, done](Result<RpcReply<Reply>> reply) {
-      if (!finish(id, reply.code())) {
+      if (!finish(id, reply.code(), reply ? reply->stamp : ChangeStamp{},
+                  reply ? reply->durable_index : 0)) {
         return;
       }
       if (reply) {

@@ -14,19 +14,24 @@ template <class Request>
 Result<Buffer> apply_request(OpContext& context, const RpcRequest& message) {
   DFS_TRY(const Request request, decode_body<Request>(message.body));
   DFS_TRY(const typename Request::Reply reply, apply(context, request));
-  return RpcServer::encode_reply(message.reply_address(), reply);
+  ReplyAddress to = message.reply_address();
+  to.stamp = context.stamp;
+  to.durable_index = context.durable_with_batch();
+  return RpcServer::encode_reply(to, reply);
 }
 
 template <class Request>
-Result<Buffer> readdress_reply(const ReplyAddress& to, std::string_view kept) {
+Result<Buffer> readdress_reply(const ReplyAddress& asked, std::string_view kept) {
   const auto bytes = std::as_bytes(std::span(kept.data(), kept.size()));
   DFS_TRY(const DecodedHead head, decode_head(bytes));
   if (head.envelope.type != Request::kType || head.envelope.kind != MessageKind::kReply) {
     return make_error(ErrorCode::kInternal, "the sequence number was used for another request");
   }
-  if (head.envelope.request_id == to.request_id) {
+  if (head.envelope.request_id == asked.request_id) {
     return Buffer::copy_of(kept);
   }
+  ReplyAddress to = asked;
+  to.stamp = head.envelope.stamp;
   if (head.envelope.code != ErrorCode::kOk) {
     return RpcServer::encode_failure(to, {head.envelope.code, head.envelope.detail});
   }
@@ -35,21 +40,24 @@ Result<Buffer> readdress_reply(const ReplyAddress& to, std::string_view kept) {
 }
 
 enum class Needs { kSession, kNothing };
+enum class InGrace { kWaits, kAnswered };
 
 template <class Request>
-constexpr Operation operation(Effect effect, Needs needs) {
+constexpr Operation operation(Effect effect, Needs needs, InGrace in_grace = InGrace::kWaits) {
   return {.type = Request::kType,
           .effect = effect,
           .needs_session = needs == Needs::kSession,
+          .in_grace = in_grace == InGrace::kAnswered,
           .apply = &apply_request<Request>,
           .readdress = &readdress_reply<Request>};
 }
 
 // By type.
 constexpr Operation kOperations[] = {
-    operation<OpenSessionRequest>(Effect::kRepeatable, Needs::kNothing),
-    operation<KeepAliveRequest>(Effect::kRepeatable, Needs::kSession),
+    operation<OpenSessionRequest>(Effect::kRepeatable, Needs::kNothing, InGrace::kAnswered),
+    operation<KeepAliveRequest>(Effect::kRepeatable, Needs::kSession, InGrace::kAnswered),
     operation<CloseSessionRequest>(Effect::kRepeatable, Needs::kSession),
+    operation<ReplayChangesRequest>(Effect::kRepeatable, Needs::kSession),
 
     operation<LookupRequest>(Effect::kNone, Needs::kNothing),
     operation<GetAttributesRequest>(Effect::kNone, Needs::kNothing),
@@ -78,13 +86,13 @@ constexpr Operation kOperations[] = {
     operation<AllocateRequest>(Effect::kOnce, Needs::kSession),
     operation<CloneRangeRequest>(Effect::kOnce, Needs::kSession),
 
-    operation<RegisterNodeRequest>(Effect::kRepeatable, Needs::kNothing),
-    operation<HeartbeatRequest>(Effect::kRepeatable, Needs::kNothing),
-    operation<ReportInventoryRequest>(Effect::kRepeatable, Needs::kNothing),
-    operation<ReportReplicasRequest>(Effect::kRepeatable, Needs::kNothing),
+    operation<RegisterNodeRequest>(Effect::kRepeatable, Needs::kNothing, InGrace::kAnswered),
+    operation<HeartbeatRequest>(Effect::kRepeatable, Needs::kNothing, InGrace::kAnswered),
+    operation<ReportInventoryRequest>(Effect::kRepeatable, Needs::kNothing, InGrace::kAnswered),
+    operation<ReportReplicasRequest>(Effect::kRepeatable, Needs::kNothing, InGrace::kAnswered),
 
-    operation<ClusterStatusRequest>(Effect::kNone, Needs::kNothing),
-    operation<ListNodesRequest>(Effect::kNone, Needs::kNothing),
+    operation<ClusterStatusRequest>(Effect::kNone, Needs::kNothing, InGrace::kAnswered),
+    operation<ListNodesRequest>(Effect::kNone, Needs::kNothing, InGrace::kAnswered),
     operation<DescribeChunksRequest>(Effect::kNone, Needs::kNothing),
     operation<SetPolicyRequest>(Effect::kRepeatable, Needs::kNothing),
     operation<ListChunksRequest>(Effect::kNone, Needs::kNothing),

@@ -21,6 +21,7 @@ struct Operation {
   MessageType type;
   Effect effect;
   bool needs_session;
+  bool in_grace;  // answered in the grace period too: says nothing of names, sizes and contents
 
   // Decodes, applies and encodes the answer. Neither kept nor sent here; a refusal comes back as
   // the error it is. A body that cannot be decoded is kBadMessage.

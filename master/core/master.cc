@@ -12,6 +12,7 @@
 #include "common/assert.h"
 #include "master/core/dispatch.h"
 #include "master/core/number_reserve.h"
+#include "master/core/once.h"
 #include "proto/limits.h"
 
 namespace dfs::master {
@@ -22,12 +23,6 @@ constexpr std::uint32_t kFailuresMax = 8;
 // Sequences are stored as signed numbers.
 constexpr std::uint64_t kSequenceMax =
     static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-
-// Errors that no operation finds while it validates: something may be half written, or the rows
-// contradict each other. They undo the transaction, whether or not the store has noticed.
-bool undoes(ErrorCode code) {
-  return code == ErrorCode::kIo || code == ErrorCode::kCorrupt || code == ErrorCode::kInternal;
-}
 
 std::string describe(const Error& error) {
   return std::string("error=") + error_code_name(error.code) + " detail=" + error.detail;
@@ -42,15 +37,16 @@ Master::Master(World world, Store& store, Options options)
       started_(world.scheduler.now()),
       incarnation_(world.random.next_u64() | 1),  // never 0
       chunks_(world, store, *this, options_.chunks),
-      sessions_(world, *this, incarnation_, options_.sessions) {}
+      sessions_(world, *this, incarnation_, options_.sessions),
+      grace_(world, *this, sessions_, options_.boot_id) {}
 
 Master::~Master() = default;
 
 Status Master::start() {
   DFS_CHECK_OK(store_.begin());
-  auto prepared = skip_reserved_numbers(store_);
+  auto prepared = prepare();
   if (prepared) {
-    prepared = store_.commit(false);
+    prepared = store_.commit(true);
   }
   if (!prepared) {
     store_.rollback();
@@ -65,13 +61,46 @@ Status Master::start() {
   DFS_TRY(const std::string cluster_id, store_.cluster_id());
   world_.log.info("The master is serving address=" + server_->address() + " cluster=" + cluster_id +
                   " sessions=" + std::to_string(sessions_.count()));
+  if (grace_.is_on()) {
+    grace_.start([this] { grace_ended(); });
+  } else {
+    index_ = durable_index_ = index_base_;
+  }
   return ok();
 }
 
+// What is committed here durably makes durable what the last process left, too.
+Status Master::prepare() {
+  DFS_CHECK_OK(skip_reserved_numbers(store_));
+  DFS_TRY(index_base_, store_.counter(Counter::kReservedChange));
+  index_bound_ = index_base_ + kChangeIndexStep;
+  DFS_CHECK_OK(store_.set_counter(Counter::kReservedChange, index_bound_));
+  return grace_.decide(store_);
+}
+
 void Master::stop() {
+  if (server_ != nullptr && !is_stopped_) {
+    note_orderly_stop();
+  }
   is_stopped_ = true;
   queue_.clear();
+  held_.clear();
   server_.reset();
+}
+
+void Master::note_orderly_stop() {
+  auto noted = store_.begin();
+  if (noted) {
+    noted = grace_.note_orderly_stop(store_);
+  }
+  if (noted) {
+    noted = store_.commit(true);
+  }
+  if (!noted) {
+    store_.rollback();
+    world_.log.error("The stop could not be written down, the next start may wait for clients " +
+                     describe(noted.error()));
+  }
 }
 
 Address Master::address() const {
@@ -95,7 +124,12 @@ void Master::receive(RpcRequest request) {
   if (is_stopped_) {
     return;
   }
-  if (queue_.size() >= kQueueMax) {
+  if (grace_.is_on() && request.envelope.type == MessageType::kReplayChanges) {
+    take_replay(request);
+  }
+  const bool waits = grace_.is_on() && must_wait(request);
+  std::deque<Item>& queue = waits ? held_ : queue_;
+  if (queue.size() >= kQueueMax) {
     ++dropped_requests_;
     if (std::has_single_bit(dropped_requests_)) {  // one line for each doubling
       world_.log.warning("Requests are dropped, too many are waiting dropped=" +
@@ -105,7 +139,39 @@ void Master::receive(RpcRequest request) {
   }
   Item item;
   item.request = std::move(request);
-  queue_.push_back(std::move(item));
+  queue.push_back(std::move(item));
+  if (!waits) {
+    schedule_batch();
+  }
+}
+
+bool Master::must_wait(const RpcRequest& request) const {
+  const master::Operation* operation = find_operation(request.envelope.type);
+  return operation != nullptr && !operation->in_grace;
+}
+
+// The page waits like other requests and is answered when the grace period is over; what cannot be
+// understood or is meant for another master is found out then, too.
+void Master::take_replay(const RpcRequest& request) {
+  const SessionId session = request.envelope.session;
+  if (!sessions_.exists(session)) {
+    return;
+  }
+  sessions_.heard_from(session);
+  const auto page = decode_body<ReplayChangesRequest>(request.body);
+  const Status taken = page ? sessions_.replays().add(session, *page) : Status(page.error());
+  if (!taken) {
+    world_.log.warning("Replayed changes are refused session=" + std::to_string(session.value) +
+                       " " + describe(taken.error()));
+  }
+  grace_.look();
+}
+
+void Master::grace_ended() {
+  sessions_.grace_over();
+  index_ = durable_index_ = index_base_;
+  std::move(held_.begin(), held_.end(), std::back_inserter(queue_));
+  held_.clear();
   schedule_batch();
 }
 
@@ -130,6 +196,7 @@ void Master::run_batch() {
   std::vector<Item> items(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
   queue_.erase(queue_.begin(), end);
   run_items(items);
+  grace_.look();
   if (!is_stopped_ && !queue_.empty()) {
     schedule_batch();
   }
@@ -161,7 +228,10 @@ Status Master::attempt(Items items) {
                     .session = {},
                     .durable = false,
                     .batch_end = &end,
-                    .uptime = world_.scheduler.now() - started_};
+                    .uptime = world_.scheduler.now() - started_,
+                    .index = index_,
+                    .index_bound = index_bound_,
+                    .durable_index = durable_index_};
   Status status = store_.begin();
   if (status) {
     status = apply_items(items, context);
@@ -180,6 +250,11 @@ Status Master::attempt(Items items) {
   if (!status) {
     undo(end);
     return status;
+  }
+  index_ = context.index;
+  index_bound_ = context.index_bound;
+  if (context.durable) {
+    durable_index_ = index_;
   }
   for (const auto& task : end.committed) {
     task();
@@ -236,47 +311,19 @@ Status Master::apply_request(Item& item, OpContext& context) {
     if (envelope.sequence == 0 || envelope.sequence > kSequenceMax) {
       return refuse(ErrorCode::kBadMessage, "a change needs a sequence number");
     }
-    return apply_once(item, *operation, context);
+    DFS_TRY(item.answer, apply_once(context, request, *operation));
+    return ok();
   }
   if (operation->effect == Effect::kNone && request.deadline < world_.scheduler.now()) {
     return ok();
   }
   auto answer = operation->apply(context, request);
-  if (!answer && (store_.is_broken() || undoes(answer.code()))) {
+  if (!answer && (store_.is_broken() || undoes_batch(answer.code()))) {
     return std::move(answer).error();
   }
   item.answer = answer ? std::move(*answer)
                        : RpcServer::encode_failure(request.reply_address(), answer.error());
   return ok();
-}
-
-// A change: applied the first time it is seen, answered the same way every time.
-Status Master::apply_once(Item& item, const master::Operation& operation, OpContext& context) {
-  const Envelope& envelope = item.request.envelope;
-  const ReplyAddress to = item.request.reply_address();
-  DFS_TRY(const std::optional<std::string> kept,
-          store_.kept_reply(envelope.session, envelope.sequence));
-  if (kept) {
-    auto again = operation.readdress(to, *kept);
-    item.answer = again ? std::move(*again) : RpcServer::encode_failure(to, again.error());
-    // The first time may have been cut off between its commit and the sync it asked for.
-    context.durable = true;
-    return ok();
-  }
-  if (sessions_.is_late(envelope.session, envelope.sequence)) {
-    return ok();  // a late duplicate: its sender has the answer, or asks no more
-  }
-  if (envelope.sequence - sessions_.acknowledged(envelope.session) > kKeptRepliesMax) {
-    item.answer = RpcServer::encode_failure(
-        to, make_error(ErrorCode::kBusy, "too many answers are not acknowledged"));
-    return ok();
-  }
-  auto answer = operation.apply(context, item.request);
-  if (!answer && (store_.is_broken() || undoes(answer.code()))) {
-    return std::move(answer).error();
-  }
-  item.answer = answer ? std::move(*answer) : RpcServer::encode_failure(to, answer.error());
-  return store_.keep_reply(envelope.session, envelope.sequence, std::string(item.answer.text()));
 }
 
 // Once for each session, so that a batch of many requests drops kept answers with one statement.
@@ -341,6 +388,7 @@ void Master::fail(const Error& error) {
   world_.log.error("The master stops, its database has failed " + describe(error));
   is_stopped_ = true;
   queue_.clear();
+  held_.clear();
   if (failed_) {
     // Posted: the handler may destroy the master.
     world_.scheduler.post([failed = failed_, error] { failed(error); });

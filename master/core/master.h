@@ -9,7 +9,8 @@
 // A batch that the store refuses is rolled back and its parts are tried one by one, so that an
 // error meets only those it belongs to. A commit that fails for another reason than space leaves
 // unknown what is stored: the master stops without an answer, and clients ask again after the next
-// start. Bounded: kBatchMax, kQueueMax. Everything runs on the loop thread.
+// start. After a loss of power nearly everything waits first, see grace.h. Bounded: kBatchMax,
+// kQueueMax. Everything runs on the loop thread.
 #pragma once
 
 #include <cstdint>
@@ -17,10 +18,12 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "common/world.h"
 #include "master/core/chunk_manager.h"
+#include "master/core/grace.h"
 #include "master/core/internal_operations.h"
 #include "master/core/op_context.h"
 #include "master/core/session_table.h"
@@ -33,7 +36,8 @@ struct Operation;  // dispatch.h
 
 // Requests of one batch: bounds its time and the memory of its answers.
 inline constexpr std::size_t kBatchMax = 256;
-// Requests that wait; above it they are dropped like messages the network lost.
+// Requests that wait, and those of a grace period again; above it they are dropped like messages
+// the network lost.
 inline constexpr std::size_t kQueueMax = 65536;
 
 class Master final : private InternalOperations {
@@ -42,6 +46,8 @@ class Master final : private InternalOperations {
     Address listen_address;
     SessionTable::Options sessions;
     ChunkManager::Options chunks;
+    // Of the machine: another one after each of its starts. Empty: not known.
+    std::string boot_id = {};
   };
 
   // `store` outlives the master and is used by it alone.
@@ -56,7 +62,8 @@ class Master final : private InternalOperations {
   // Reads what the store knows, begins to listen. Fails with errors of the Store and of
   // Transport::listen. Once.
   Status start();
-  // Answers nothing any more. Everything answered is committed; the store can be closed.
+  // Answers nothing any more. Everything answered is on stable storage, unless the store has failed
+  // (a line in the log says so); the store can be closed.
   void stop();
 
   Address address() const;
@@ -76,7 +83,12 @@ class Master final : private InternalOperations {
   using Items = std::span<Item>;
 
   void submit(Operation operation, Done done, bool durable) override;
+  Status prepare();
+  void note_orderly_stop();
   void receive(RpcRequest request);
+  bool must_wait(const RpcRequest& request) const;
+  void take_replay(const RpcRequest& request);
+  void grace_ended();
   void schedule_batch();
   void run_batch();
   void run_items(Items items);
@@ -84,7 +96,6 @@ class Master final : private InternalOperations {
   Status apply_items(Items items, OpContext& context);
   Status apply_item(Item& item, OpContext& context);
   Status apply_request(Item& item, OpContext& context);
-  Status apply_once(Item& item, const master::Operation& operation, OpContext& context);
   Status acknowledge(Items items, OpContext& context);
   void undo(const BatchEnd& end);
   void answer(Items items);
@@ -98,9 +109,15 @@ class Master final : private InternalOperations {
   std::uint64_t incarnation_;
   ChunkManager chunks_;
   SessionTable sessions_;
+  Grace grace_;
   std::unique_ptr<RpcServer> server_;
   std::function<void(const Error&)> failed_;
   std::deque<Item> queue_;
+  std::deque<Item> held_;          // until the grace period is over
+  std::uint64_t index_base_ = 0;   // below every index of this process
+  std::uint64_t index_ = 0;        // of the newest change
+  std::uint64_t index_bound_ = 0;  // as the store has it
+  std::uint64_t durable_index_ = 0;
   bool batch_is_posted_ = false;
   bool is_stopped_ = false;
   std::uint32_t failures_in_a_row_ = 0;

@@ -1,7 +1,6 @@
 // fallocate(2): making room, holes and zeros.
 #include <algorithm>
 
-#include "master/core/chunk_manager.h"
 #include "master/core/extent_editor.h"
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
@@ -42,10 +41,6 @@ Result<AttributesReply> apply(OpContext& context, const AllocateRequest& request
   DFS_TRY(InodeRow row, require_file(context, request.inode));
   Attributes& attributes = row.attributes;
   const std::uint64_t version_before = attributes.data_version;
-  if (!request.remove &&
-      context.chunks.usable_space(attributes.policy).available_bytes < request.length_bytes) {
-    return make_error(ErrorCode::kNoSpace);
-  }
   if (request.remove) {
     DFS_CHECK_OK(remove_range(context, request, row));
   }

@@ -17,11 +17,15 @@
 #include "common/ids.h"
 #include "common/result.h"
 #include "master/core/store.h"
+#include "proto/codec.h"
 
 namespace dfs::master {
 
 class ChunkManager;  // chunk_manager.h: servers, placement, sealing, live-byte accounting
 class SessionTable;  // session_table.h: sessions, pins, keep-alives
+
+// Indices of changes that a restart may skip, and how rarely a commit is synced for their sake.
+inline constexpr std::uint64_t kChangeIndexStep = std::uint64_t{1} << 20;
 
 // What happens when the batch's transaction ends. The loop runs one of the two lists.
 struct BatchEnd {
@@ -39,7 +43,20 @@ struct OpContext {
   BatchEnd* batch_end = nullptr;
   Duration uptime{};  // of the master process, for people
 
-  // The next number of a kNext… counter, from 1; never handed out twice.
+  // Changes (Effect::kOnce) are numbered. All 0 in the grace period, when none is answered.
+  std::uint64_t index = 0;          // of the newest
+  std::uint64_t index_bound = 0;    // as kReservedChange, above every index
+  std::uint64_t durable_index = 0;  // the newest on stable storage when the batch began
+  ChangeStamp stamp = {};           // of the change that is being applied
+  InodeId replayed_inode = {};  // of a replay: the number it took the first time, until it takes it
+
+  // Gives the change that is about to be applied its stamp. Errors of the Store.
+  Status stamp_change();
+  // What a reply made now can say is on stable storage, if the batch comes to be.
+  std::uint64_t durable_with_batch() const { return durable ? index : durable_index; }
+
+  // The next number of a kNext… counter, from 1; never handed out twice. The inode of a
+  // replay is what it was the first time; kCorrupt if that cannot be.
   Result<std::uint64_t> take_number(Counter counter);
   Status add_to_counter(Counter counter, std::int64_t difference);
 
@@ -56,6 +73,9 @@ struct OpContext {
       batch_end->rolled_back.push_back(std::move(task));
     }
   }
+
+ private:
+  Result<std::uint64_t> take_replayed_inode();
 };
 
 }  // namespace dfs::master

@@ -12,6 +12,7 @@ Result<EmptyReply> apply(OpContext& context, const SetPolicyRequest& request) {
   inode.attributes.policy = request.policy;
   inode.attributes.ctime = context.now;
   DFS_CHECK_OK(context.store.put_inode(inode));
+  context.durable = true;  // no client would tell it again after a power loss
   return EmptyReply{};
 }
 

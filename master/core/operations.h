@@ -19,6 +19,7 @@ namespace dfs::master {
 Result<OpenSessionReply> apply(OpContext& context, const OpenSessionRequest& request);
 Result<KeepAliveReply> apply(OpContext& context, const KeepAliveRequest& request);
 Result<CloseSessionReply> apply(OpContext& context, const CloseSessionRequest& request);
+Result<ReplayChangesReply> apply(OpContext& context, const ReplayChangesRequest& request);
 
 // Namespace.
 Result<EntryReply> apply(OpContext& context, const LookupRequest& request);

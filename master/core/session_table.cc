@@ -38,6 +38,7 @@ SessionTable::SessionTable(World world, InternalOperations& operations, std::uin
       operations_(operations),
       incarnation_(incarnation),
       options_(options),
+      replays_(incarnation),
       expiry_timer_(world.scheduler) {
   DFS_ASSERT(options_.session_timeout > Duration::zero());
 }
@@ -56,6 +57,13 @@ Status SessionTable::load(Store& store) {
     not_told_yet_.insert(row.session);
   }
   return ok();
+}
+
+void SessionTable::ask_for_replays() {
+  is_in_grace_ = true;
+  for (const auto& [id, session] : sessions_) {
+    replays_.expect(id);
+  }
 }
 
 void SessionTable::start() { schedule_expiry(); }
@@ -124,6 +132,7 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
     });
   }
   heard_from(id, 0);
+  DFS_TRY(const std::uint64_t losses, context.store.counter(Counter::kLosses));
   using std::chrono::duration_cast;
   using std::chrono::milliseconds;
   const auto keep_alive = duration_cast<milliseconds>(options_.keep_alive).count();
@@ -132,7 +141,8 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
                           .cluster_id = cluster_id,
                           .incarnation = incarnation_,
                           .keep_alive_ms = static_cast<std::uint32_t>(keep_alive),
-                          .session_timeout_ms = static_cast<std::uint32_t>(timeout)};
+                          .session_timeout_ms = static_cast<std::uint32_t>(timeout),
+                          .losses = losses};
 }
 
 Result<KeepAliveReply> SessionTable::keep_alive(OpContext& context,
@@ -140,7 +150,8 @@ Result<KeepAliveReply> SessionTable::keep_alive(OpContext& context,
   const auto found = sessions_.find(context.session);
   DFS_ASSERT(found != sessions_.end());
   Session& session = *found->second;
-  const KeepAliveReply reply{.incarnation = incarnation_};
+  const KeepAliveReply reply{.incarnation = incarnation_,
+                             .wants_replay = replays_.waits_for(context.session)};
   if (request.sequence <= session.keep_alive_sequence) {
     return reply;
   }
@@ -216,6 +227,7 @@ void SessionTable::pin(OpContext& context, SessionId id, InodeId inode) {
 Status SessionTable::close(OpContext& context, SessionId session) {
   DFS_CHECK_OK(context.store.erase_session(session));
   DFS_CHECK_OK(context.chunks.seal_chunks_of(context, session));
+  context.durable = true;  // else a power loss would bring it back, and it would be waited for
   forget(context, session);
   return ok();
 }
@@ -228,10 +240,11 @@ void SessionTable::forget(OpContext& context, SessionId id) {
   by_nonce_.erase(session->nonce);
   sessions_.erase(found);
   // The pins go with the commit only: until then the session may come back.
-  context.after_commit([this, session, &chunks = context.chunks] {
+  context.after_commit([this, id, session, &chunks = context.chunks] {
     while (!session->pins.empty()) {
       remove_pin(*session, session->pins.begin()->first);
     }
+    replays_.forget(id);
     chunks.wake_reclaimer();
   });
   context.on_rollback([this, id, session, was_told] {
@@ -284,6 +297,9 @@ Status SessionTable::close_silent(OpContext& context) {
   const MonoTime limit = world_.scheduler.now() - options_.session_timeout;
   std::vector<SessionId> silent;
   for (const auto& [id, session] : sessions_) {
+    if (is_in_grace_ && !not_told_yet_.contains(id) && !replays_.waits_for(id)) {
+      continue;  // its changes are yet to be applied
+    }
     if (session->heard < limit && silent.size() < kExpiredPerStepMax) {
       silent.push_back(id);
     }

@@ -19,6 +19,7 @@
 #include "common/world.h"
 #include "master/core/internal_operations.h"
 #include "master/core/op_context.h"
+#include "master/core/replays.h"
 #include "master/core/store.h"
 #include "proto/limits.h"
 #include "proto/session_messages.h"
@@ -58,6 +59,15 @@ class SessionTable {
   std::uint64_t acknowledged(SessionId session) const;
   // Precondition: exists(session). Drops kept replies, some dozens at a time.
   Status acknowledge(OpContext& context, SessionId session, std::uint64_t up_to_sequence);
+
+  // --- For the grace period (grace.h) ------------------------------------------------------------
+  // Begins it: every session there is must tell its changes again. Those that have are not ended
+  // for their silence before grace_over().
+  void ask_for_replays();
+  void grace_over() { is_in_grace_ = false; }
+  // Each session found in the store has told its pins and, if asked, its changes, or is over.
+  bool have_all_told() const { return not_told_yet_.empty() && replays_.is_complete(); }
+  Replays& replays() { return replays_; }
 
   // --- For operations; inside a transaction ------------------------------------------------------
   // The same session for the same nonce. Fails with kBusy (kSessionsMax), kInvalidArgument.
@@ -101,6 +111,8 @@ class SessionTable {
   std::map<std::uint64_t, SessionId> by_nonce_;
   std::unordered_map<InodeId, std::uint32_t> pin_counts_;
   std::set<SessionId> not_told_yet_;  // of the store, without a full keep-alive since the start
+  Replays replays_;
+  bool is_in_grace_ = false;
   Timer expiry_timer_;
 };
 

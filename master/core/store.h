@@ -96,9 +96,9 @@ enum class Counter : std::uint8_t {
   kNextChunk = 2,
   kNextNode = 3,
   kNextSession = 4,
-  kInodes = 5,     // that exist, orphans included
-  kLiveBytes = 6,  // over all chunks, one copy
-  // 7 was never used.
+  kInodes = 5,       // that exist, orphans included
+  kLiveBytes = 6,    // over all chunks, one copy
+  kLosses = 7,       // starts that may have lost transactions, see grace.h
   kDataVersion = 8,  // source of Attributes::data_version: rising over the whole filesystem
   // Bounds below which numbers may have been handed out, see number_reserve.h.
   kReservedInode = 9,
@@ -106,6 +106,7 @@ enum class Counter : std::uint8_t {
   kReservedNode = 11,
   kReservedSession = 12,
   kReservedDataVersion = 13,
+  kReservedChange = 14,  // above every index of a change
 };
 
 // Aggregates for status; may take time proportional to the number of chunks.
@@ -126,7 +127,10 @@ class Store {
   // A call failed since begin(): the transaction can only be rolled back.
   virtual bool is_broken() const = 0;
 
-  virtual Result<std::string> cluster_id() = 0;                // made when the database is
+  virtual Result<std::string> cluster_id() = 0;  // made when the database is
+  // The run of the machine that commits not synced yet may be lost with; empty: all are synced.
+  virtual Result<std::string> boot_id() = 0;
+  virtual Status set_boot_id(const std::string& boot_id) = 0;
   virtual Result<std::uint64_t> counter(Counter counter) = 0;  // 0 if never set
   virtual Status set_counter(Counter counter, std::uint64_t value) = 0;
 

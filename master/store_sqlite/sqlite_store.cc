@@ -129,6 +129,15 @@ Result<std::string> SqliteStore::cluster_id() {
   return database_->text_of("SELECT value FROM meta WHERE key = 'cluster_id'");
 }
 
+Result<std::string> SqliteStore::boot_id() {
+  return database_->text_of("SELECT value FROM meta WHERE key = 'boot_id'");
+}
+
+Status SqliteStore::set_boot_id(const std::string& boot_id) {
+  Query query = database_->query("INSERT OR REPLACE INTO meta VALUES('boot_id', ?)");
+  return query.bind(boot_id).run();
+}
+
 Result<std::uint64_t> SqliteStore::counter(Counter counter) {
   const auto cached = counters_.find(counter);
   if (cached != counters_.end()) {

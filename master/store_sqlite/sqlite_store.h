@@ -47,6 +47,8 @@ class SqliteStore final : public Store {
   bool is_broken() const override;
 
   Result<std::string> cluster_id() override;
+  Result<std::string> boot_id() override;
+  Status set_boot_id(const std::string& boot_id) override;
   Result<std::uint64_t> counter(Counter counter) override;
   Status set_counter(Counter counter, std::uint64_t value) override;
 

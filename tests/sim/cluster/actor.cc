@@ -1,6 +1,7 @@
 #include "tests/sim/cluster/actor.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/assert.h"
 
@@ -96,7 +97,7 @@ void Actor::client_died() {
   cut_.reset();
   walker_.reset();
   files_.clear();
-  lose(Loss::kClient);
+  lose_with_client();
   state_ = State::kNoClient;
 }
 
@@ -109,11 +110,25 @@ void Actor::client_mounted() {
   }
 }
 
+// A client that lives tells the master again what it was answered, so nothing is lost. What an
+// earlier client of this actor was answered, and no sync has covered yet, may be.
 void Actor::master_lost_power() {
+  if (state_ != State::kNoClient && is_sure()) {
+    in_doubt_since_ = host_.events().now();
+    return;
+  }
+  is_cut_ = true;
   lose(Loss::kMaster);
-  // What is under way ends first; a recovery notices by itself.
-  if (state_ == State::kResting || state_ == State::kDone) {
-    recover();
+}
+
+void Actor::lose_with_client() {
+  lose(in_doubt_since_ ? Loss::kMaster : Loss::kClient);
+  in_doubt_since_.reset();
+}
+
+void Actor::master_answered() {
+  if (in_doubt_since_ && issued_at_ > *in_doubt_since_) {
+    in_doubt_since_.reset();
   }
 }
 
@@ -199,7 +214,7 @@ void Actor::recovered(Result<ObservedTree> observed) {
     fail(std::string("after ") + loss_name(loss) + ": " + cut.error().detail);
     return;
   }
-  if (loss == Loss::kMaster) {
+  if (std::exchange(is_cut_, false)) {
     host_.found_cut(options_.index, *cut);
   }
   touched_.clear();

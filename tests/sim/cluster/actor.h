@@ -97,6 +97,9 @@ class Actor {
   void next_operation();
   void end_operation();
   void lose(Loss loss);
+  void lose_with_client();
+  // The operation under way was answered by the master, from no cache.
+  void master_answered();
   void recover();
   void recover_sync(int attempt);
   void recover_sync_directory();
@@ -205,6 +208,10 @@ class Actor {
   std::uint64_t turn_ = 0;   // what is planned in an earlier one does not happen
   std::uint64_t loss_count_ = 0;
   std::uint64_t recovery_loss_ = 0;  // loss_count_ when the recovery began
+  // The master lost power and this client has not seen it at work since: if it dies now, what it
+  // was answered may be lost with it.
+  std::optional<MonoTime> in_doubt_since_;
+  bool is_cut_ = false;  // it was dead when the master lost power
   MonoTime issued_at_{};
   std::string current_;
   client::OperationId client_operation_;    // the step of the operation under way

@@ -268,6 +268,7 @@ void Actor::op_sync_all() {
 
 // Everything answered to this actor is durable, and so is all that came before it.
 void Actor::sync_own() {
+  master_answered();
   if (!last_touch_.empty()) {
     host_.durable(last_touch_);
   }

@@ -71,10 +71,15 @@ void Actor::end_change(ErrorCode code, const Attributes* attributes) {
   const auto cut = std::exchange(cut_, std::nullopt);
   if (code == ErrorCode::kSessionExpired || is_interrupted(code)) {
     // What became of the change nobody knows; with the session more is lost.
-    lose(code == ErrorCode::kSessionExpired ? Loss::kClient : Loss::kAnswer);
+    if (code == ErrorCode::kSessionExpired) {
+      lose_with_client();
+    } else {
+      lose(Loss::kAnswer);
+    }
     end_operation();
     return;
   }
+  master_answered();
   if (const auto wrong =
           model_.finish(code, attributes != nullptr ? attributes->inode : InodeId{})) {
     fail(*wrong);

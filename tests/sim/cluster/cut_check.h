@@ -1,5 +1,6 @@
-// After a power loss of the master, all applications must have been cut at one moment: what one of
-// them lost, no other can have built on.
+// After a power loss of the master, all applications whose client was dead then must have been cut
+// at one moment: what one of them lost, no other of them can have built on. (Those of clients that
+// lived lost nothing, or, if the client died a little later, nothing or the same.)
 //
 // Each reports where its log was cut. If a change that survived was asked for when another
 // application already had so many answers, those must have survived too.

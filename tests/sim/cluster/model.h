@@ -2,9 +2,10 @@
 //
 // The application makes one change at a time. Answered changes form a log; a durable answer makes a
 // beginning of it sure. After the death of a client the tree is the newest one, with or without the
-// change that was under way. After a power loss of the master it is the tree after some beginning
-// of the log that is at least the sure one. reconcile() finds out which, by what is observed, and
-// goes on from there as from a sure state.
+// change that was under way. A power loss of the master takes nothing while the client lives, which
+// tells the master again; if the client dies before that, it is the tree after some beginning of
+// the log that is at least the sure one. reconcile() finds out which, by what is observed, and goes
+// on from there as from a sure state.
 #pragma once
 
 #include <cstdint>

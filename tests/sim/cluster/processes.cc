@@ -9,6 +9,8 @@ namespace {
 constexpr const char* kClusterId = "0123456789abcdef0123456789abcdef";
 constexpr const char* kDatabase = "/var/lib/dfs/master.db";
 constexpr std::uint64_t kClientMemoryBytes = 16u << 20;
+// Longer than troubles last; not by much, since grace periods wait so long for clients that died.
+constexpr std::chrono::seconds kSessionTimeout{20};
 
 Result<std::unique_ptr<master::SqliteStore>> open_store(const SimVfs& vfs, Timestamp now) {
   return master::SqliteStore::open(kDatabase, {.vfs = vfs.name(),
@@ -73,6 +75,8 @@ void MasterProcess::make_core() {
   store_ = std::move(*store);
   master::Master::Options options;
   options.listen_address = kMasterAddress;
+  options.boot_id = "boot" + std::to_string(boots_);
+  options.sessions.session_timeout = kSessionTimeout;
   master_ = std::make_unique<master::Master>(world(), *store_, options);
   master_->on_failure(
       [this](const Error& error) { environment().fail("the master gave up: " + error.detail); });
@@ -89,6 +93,7 @@ void MasterProcess::destroy_core() {
   if (power_is_lost_) {
     power_is_lost_ = false;
     disk_.crash();
+    ++boots_;
   }
 }
 
@@ -100,6 +105,7 @@ void MasterProcess::lose_power() {
   } else {
     power_is_lost_ = false;
     disk_.crash();
+    ++boots_;
   }
 }
 

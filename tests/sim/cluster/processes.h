@@ -88,6 +88,7 @@ class MasterProcess final : public Process {
 
   SimDiskState disk_;
   bool power_is_lost_ = false;  // once it is reaped
+  std::uint64_t boots_ = 1;     // of its machine
   std::unique_ptr<SimVfs> vfs_;
   std::unique_ptr<master::SqliteStore> store_;
   std::unique_ptr<master::Master> master_;

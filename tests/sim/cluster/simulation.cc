@@ -13,8 +13,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Longer than any trouble lasts, and than everything that waits for it to end.
-constexpr seconds kStallLimit{150};
+// Longer than any trouble lasts, and than everything that waits for it to end: a grace period of
+// the master begins again when it dies in it.
+constexpr seconds kStallLimit{300};
 constexpr seconds kFinishLimit{600};
 constexpr std::uint64_t kLittleRoomBytes = 6u << 20;
 constexpr std::uint64_t kSeedsPerFullCheck = 4;  // it writes more than all applications

@@ -78,7 +78,7 @@ void FakeCluster::master_request(const RpcRequest& request) {
     }
   }
   switch (request.envelope.type) {
-    case MessageType::kKeepAlive: master_->reply(to, KeepAliveReply{1}); break;
+    case MessageType::kKeepAlive: master_->reply(to, keep_alive_reply); break;
     case MessageType::kCloseSession:
       sessions_.erase(request.envelope.session);
       master_->reply(to, CloseSessionReply{});

@@ -125,7 +125,7 @@ TEST_F(Extents, commits_that_cannot_be_are_refused_file_by_file) {
   EXPECT_EQ(commit_code(directory, {good}), ErrorCode::kInvalidArgument);
   EXPECT_EQ(commit_code(InodeId{12345}, {good}), ErrorCode::kStale);
 
-  TestClient other(*this, "other");
+  TestClient other(events, network, "other");
   other.open(2);
   CommitExtentsRequest foreign;
   foreign.files.resize(1);

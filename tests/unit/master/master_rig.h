@@ -9,10 +9,10 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "master/core/master.h"
 #include "master/store_sqlite/sqlite_store.h"
-#include "proto/rpc_client.h"
 #include "tests/sim/sim_disk_state.h"
 #include "tests/sim/sim_events.h"
 #include "tests/sim/sim_log.h"
@@ -20,15 +20,13 @@
 #include "tests/sim/sim_random.h"
 #include "tests/sim/sim_scheduler.h"
 #include "tests/sim/sim_vfs.h"
+#include "tests/unit/master/test_client.h"
 
 namespace dfs::master {
 
 inline constexpr const char* kTestDirectory = "/data";
 inline constexpr const char* kTestDatabase = "/data/master.db";
 inline constexpr const char* kTestCluster = "0123456789abcdef0123456789abcdef";
-
-CreateRequest create_request(InodeId parent, const std::string& name, std::uint32_t mode);
-SetAttributesRequest set_request(InodeId inode);
 
 // One life of the master's process.
 class MasterProcess {
@@ -87,65 +85,12 @@ class MasterProcess {
   std::optional<Error> failure;
 };
 
-class MasterRig;
-
-// One client: its calls run the simulation until they are answered.
-class TestClient {
- public:
-  TestClient(MasterRig& rig, const std::string& host);
-
-  // A request as it is, without a sequence.
-  template <class Request>
-  Result<typename Request::Reply> ask(const Request& request) {
-    return call(request, CallOptions{.session = session});
-  }
-  // A change: takes the next sequence and acknowledges those before it.
-  template <class Request>
-  Result<typename Request::Reply> change(const Request& request) {
-    ++sequence;
-    return repeat(request);
-  }
-  // The same sequence as the last change.
-  template <class Request>
-  Result<typename Request::Reply> repeat(const Request& request) {
-    return call(request, CallOptions{.session = session,
-                                     .sequence = sequence,
-                                     .acknowledged = acknowledges ? sequence - 1 : 0});
-  }
-  template <class Request>
-  Result<typename Request::Reply> call(const Request& request, const CallOptions& options);
-
-  // Opens a session as the client named by `nonce`.
-  void open(std::uint64_t nonce);
-  Status keep_alive(std::vector<InodeId> pinned, std::vector<InodeId> unpinned, bool full = false);
-
-  // Names below the root or `parent`; the test fails when the master refuses.
-  InodeId make_file(const std::string& name, InodeId parent = kRootInode, bool pin = false);
-  InodeId make_directory(const std::string& name, InodeId parent = kRootInode);
-  ErrorCode unlink(const std::string& name, InodeId parent = kRootInode);
-  ErrorCode lookup(const std::string& name, InodeId parent = kRootInode);
-  Attributes attributes(InodeId inode);
-
-  SessionId session;
-  std::uint64_t sequence = 0;
-  std::uint64_t keep_alive_sequence = 0;
-  bool acknowledges = true;
-
- private:
-  MasterRig& rig_;
-  sim::SimScheduler scheduler_;
-  sim::SimLog log_;
-  sim::SimRandom random_{7};
-  std::unique_ptr<Transport> transport_;
-  RpcClient rpc_;
-};
-
 class MasterRig : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_TRUE(disk.make_directory(kTestDirectory));
     start();
-    client = std::make_unique<TestClient>(*this, "client");
+    client = std::make_unique<TestClient>(events, network, "client");
     client->open(1);
   }
 
@@ -159,11 +104,21 @@ class MasterRig : public ::testing::Test {
     process.reset();
     start();
   }
-  void restart_after_power_loss() {
+  // The clients have nothing to tell again.
+  void restart_after_power_loss(const std::vector<TestClient*>& others = {}) {
+    lose_power();
+    start();
+    for (TestClient* other : others) {
+      other->begin_replay({});
+    }
+    EXPECT_TRUE(client->replay({}));
+  }
+  // As if the machine stopped: with it goes what was not synced, or a part of that.
+  void lose_power() {
     process->kill();
     process.reset();
     disk.crash();
-    start();
+    options.boot_id += '+';
   }
   void run_for(Duration duration) { events.run_for(duration); }
   SqliteStore& store() { return *process->store; }
@@ -188,31 +143,13 @@ class MasterRig : public ::testing::Test {
   sim::SimEvents events;
   sim::SimNetwork network{events, 1};
   sim::SimDiskState disk{1};
-  Master::Options options{.listen_address = "master:9420", .sessions = {}, .chunks = {}};
+  Master::Options options{
+      .listen_address = "master:9420", .sessions = {}, .chunks = {}, .boot_id = "boot"};
   std::unique_ptr<MasterProcess> process;
   std::unique_ptr<TestClient> client;
 
  private:
   std::uint64_t next_seed_ = 100;
 };
-
-template <class Request>
-Result<typename Request::Reply> TestClient::call(const Request& request,
-                                                 const CallOptions& options) {
-  std::optional<Result<typename Request::Reply>> answer;
-  rpc_.call(request, options, [&answer](Result<RpcReply<typename Request::Reply>> reply) {
-    if (reply) {
-      answer = std::move(reply->body);
-    } else {
-      answer = std::move(reply).error();
-    }
-  });
-  const bool is_answered =
-      rig_.events.run_until([&] { return answer.has_value(); }, std::chrono::seconds(30));
-  if (!is_answered) {
-    return make_error(ErrorCode::kTimedOut, "the test waited long enough");
-  }
-  return std::move(*answer);
-}
 
 }  // namespace dfs::master

@@ -164,7 +164,8 @@ TEST_F(Reclaim, no_power_loss_of_the_master_leaves_a_file_without_its_bytes) {
       }
     }
     wait_for_servers();
-    client = std::make_unique<TestClient>(*this, "client" + std::to_string(step));
+    ASSERT_TRUE(client->ask(CloseSessionRequest{}));
+    client = std::make_unique<TestClient>(events, network, "client" + std::to_string(step));
     client->open(1000 + static_cast<std::uint64_t>(step));
   }
 }
@@ -175,7 +176,7 @@ TEST_F(Reclaim, ids_are_not_handed_out_again_after_a_power_loss) {
   std::set<SessionId> sessions;
   std::set<std::uint64_t> versions;
   for (int round = 0; round < 6; ++round) {
-    TestClient other(*this, "other" + std::to_string(round));
+    TestClient other(events, network, "other" + std::to_string(round));
     other.open(50 + static_cast<std::uint64_t>(round));
     EXPECT_TRUE(sessions.insert(other.session).second);
     for (int i = 0; i < 5; ++i) {
@@ -188,8 +189,9 @@ TEST_F(Reclaim, ids_are_not_handed_out_again_after_a_power_loss) {
       ASSERT_TRUE(chunk);
       EXPECT_TRUE(chunks.insert(chunk->chunk).second) << chunk->chunk.value;
     }
-    restart_after_power_loss();
+    restart_after_power_loss({&other});
     wait_for_servers();
+    ASSERT_TRUE(other.ask(CloseSessionRequest{}));
   }
 }
 

@@ -28,7 +28,7 @@ TEST_F(RequestLoop, a_repeated_refusal_is_the_same_refusal) {
   const UnlinkRequest request{.parent = kRootInode, .name = "a"};
   EXPECT_EQ(client->change(request).code(), ErrorCode::kNotFound);
   // The name appears meanwhile; the answer to that old request does not change.
-  TestClient other(*this, "other");
+  TestClient other(events, network, "other");
   other.open(2);
   other.make_file("a");
   EXPECT_EQ(client->repeat(request).code(), ErrorCode::kNotFound);

@@ -110,7 +110,7 @@ TEST_F(Orphans, a_pinned_file_stays_until_it_is_closed) {
 }
 
 TEST_F(Orphans, another_client_has_time_to_say_that_it_has_the_file_open) {
-  TestClient other(*this, "other");
+  TestClient other(events, network, "other");
   other.open(2);
   const InodeId file = client->make_file("a");
   EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
@@ -125,7 +125,7 @@ TEST_F(Orphans, another_client_has_time_to_say_that_it_has_the_file_open) {
 }
 
 TEST_F(Orphans, without_a_pin_the_file_goes_after_the_cache_time) {
-  TestClient other(*this, "other");
+  TestClient other(events, network, "other");
   other.open(2);
   const InodeId file = client->make_file("a");
   EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
@@ -134,7 +134,7 @@ TEST_F(Orphans, without_a_pin_the_file_goes_after_the_cache_time) {
 }
 
 TEST_F(Orphans, pins_die_with_their_session) {
-  TestClient other(*this, "other");
+  TestClient other(events, network, "other");
   other.open(2);
   const InodeId file = client->make_file("a");
   ASSERT_TRUE(other.keep_alive({file}, {}));
@@ -161,7 +161,7 @@ TEST_F(Orphans, a_pinned_file_survives_a_restart_until_the_client_says_what_it_h
 }
 
 TEST_F(Orphans, after_a_restart_nothing_is_freed_while_a_client_may_come_back) {
-  TestClient other(*this, "other");
+  TestClient other(events, network, "other");
   other.open(2);
   const InodeId file = client->make_file("a");
   ASSERT_TRUE(other.keep_alive({file}, {}));

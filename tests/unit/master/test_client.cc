@@ -1,4 +1,4 @@
-#include "tests/unit/master/master_rig.h"
+#include "tests/unit/master/test_client.h"
 
 namespace dfs::master {
 
@@ -16,10 +16,10 @@ SetAttributesRequest set_request(InodeId inode) {
   return request;
 }
 
-TestClient::TestClient(MasterRig& rig, const std::string& host)
-    : rig_(rig),
-      scheduler_(rig.events),
-      transport_(rig.network.transport(scheduler_, host)),
+TestClient::TestClient(sim::SimEvents& events, sim::SimNetwork& network, const std::string& host)
+    : events_(events),
+      scheduler_(events),
+      transport_(network.transport(scheduler_, host)),
       rpc_(World{scheduler_, random_, log_, *transport_}, "master:9420", "master",
            RpcClient::Options{.when_down = RpcClient::WhenDown::kKeepCalls}) {}
 
@@ -38,7 +38,26 @@ Status TestClient::keep_alive(std::vector<InodeId> pinned, std::vector<InodeId> 
   if (!reply) {
     return reply.error();
   }
+  wants_replay = reply->wants_replay;
+  incarnation_ = reply->incarnation;
   return ok();
+}
+
+Answer<ReplayChangesReply> TestClient::begin_replay(std::vector<std::string> changes,
+                                                    std::uint32_t page, std::uint32_t pages) {
+  EXPECT_TRUE(keep_alive({}, {}, true));
+  return begin(
+      ReplayChangesRequest{
+          .incarnation = incarnation_, .page = page, .pages = pages, .changes = std::move(changes)},
+      CallOptions{.session = session});
+}
+
+Result<ReplayChangesReply> TestClient::replay(std::vector<std::string> changes) {
+  const auto answer = begin_replay(std::move(changes));
+  if (!events_.run_until([&] { return answer->has_value(); }, std::chrono::seconds(30))) {
+    return make_error(ErrorCode::kTimedOut, "the test waited long enough");
+  }
+  return **answer;
 }
 
 InodeId TestClient::make_file(const std::string& name, InodeId parent, bool pin) {
