@@ -130,8 +130,8 @@ struct SeekRequest {
   DFS_FIELDS(inode, offset, kind)
 };
 
-// fallocate(2). With `remove` the range becomes a hole; it may have kRangeBytesMax. Without, nothing
-// but the size changes: no room is set aside. Fails with kFileTooBig, kTooLarge, kStale,
+// fallocate(2). With `remove` the range becomes a hole; it may have kRangeBytesMax. Without,
+// nothing but the size changes: no room is set aside. Fails with kFileTooBig, kTooLarge, kStale,
 // kInvalidArgument (not a regular file, an empty range).
 struct AllocateRequest {
   static constexpr MessageType kType = MessageType::kAllocate;

@@ -157,7 +157,7 @@ void Master::take_replay(const RpcRequest& request) {
   if (!sessions_.exists(session)) {
     return;
   }
-  sessions_.heard_from(session);
+  sessions_.heard_from(session, request.envelope.acknowledged);
   const auto page = decode_body<ReplayChangesRequest>(request.body);
   const Status taken = page ? sessions_.replays().add(session, *page) : Status(page.error());
   if (!taken) {

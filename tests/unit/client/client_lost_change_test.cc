@@ -48,7 +48,7 @@ class LostChange : public testing::Test {
         master.reply(to, AttributesReply{.attributes = cluster_.files[kFile].attributes});
         return true;
       case MessageType::kUnlink:
-        master.reply(to, UnlinkReply{.inode = InodeId{9}, .link_count = 0});
+        master.reply(to, UnlinkReply{.inode = InodeId{9}, .link_count = 0, .parent = {}});
         return true;
       case MessageType::kReplayChanges: {
         to.stamp = {};
