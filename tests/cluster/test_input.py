@@ -137,7 +137,7 @@ class PlaceTest(RefusalTest):
         self.assert_refused(32, [self.path("file"), "not a directory"], "dfs", source, self.path("file"))
         self.assert_refused(32, [self.folder, "not empty", "nonempty"], "dfs", source, self.folder)
         self.assert_refused(32, [self.folder, "not a dfs mount"], "dfs", "-o", "remount,ro", source, self.folder)
-        self.assert_refused(32, [self.folder, "not mounted"], "umount.fuse.dfs", self.folder)
+        self.assert_refused(32, [self.folder, "not a dfs mount"], "umount.fuse.dfs", self.folder)
         self.assert_refused(32, [self.path("none")], "umount.fuse.dfs", self.path("none"))
 
     def test_masters_that_are_not_there_are_named(self):
