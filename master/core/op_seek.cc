@@ -51,7 +51,7 @@ Result<SeekReply> find_hole(OpContext& context, const Attributes& file, std::uin
     }
     seen += windows.size();
   }
-  return SeekReply{.offset = offset, .found = false};
+  return SeekReply{.offset = offset, .found = offset >= file.size_bytes};
 }
 
 }  // namespace

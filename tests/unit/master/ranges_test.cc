@@ -1,6 +1,8 @@
 // Seeking in, allocating, punching and sharing ranges of files.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/unit/master/chunk_rig.h"
 
 namespace dfs::master {
@@ -71,6 +73,21 @@ TEST_F(Ranges, a_file_without_holes_ends_in_one) {
   write(chunk_, file_, 0, kMiB);
   EXPECT_EQ(hole(0), std::to_string(kMiB));
   EXPECT_EQ(data(kMiB - 1), std::to_string(kMiB - 1));
+}
+
+// As many windows as one answer looks at, behind a hole, and the file ends with them.
+TEST_F(Ranges, a_long_search_that_ends_with_the_file_finds_its_end) {
+  constexpr std::uint64_t kBegin = kExtentWindowBytes;
+  constexpr std::uint64_t kLength = 1024 * std::uint64_t{kExtentWindowBytes};
+  for (std::uint64_t at = 0; at < kExtentWindowBytes; at += kMiB) {
+    write(chunk_, file_, kBegin + at, kMiB);
+  }
+  for (std::uint64_t done = kExtentWindowBytes; done < kLength;) {
+    const std::uint64_t part = std::min(done, kRangeBytesMax);
+    ASSERT_TRUE(clone(file_, kBegin, file_, kBegin + done, part));
+    done += part;
+  }
+  EXPECT_EQ(hole(kBegin), std::to_string(kBegin + kLength));
 }
 
 TEST_F(Ranges, seeking_asks_for_a_regular_file_and_a_known_kind) {
