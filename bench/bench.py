@@ -123,7 +123,8 @@ class Loads:
 
     def git_status(self):
         repo = self.path("tree")
-        git = ["git", "-c", "user.name=b", "-c", "user.email=b@example.org"]
+        # No gc: it would go on in the background and keep the mount busy.
+        git = ["git", "-c", "gc.auto=0", "-c", "user.name=b", "-c", "user.email=b@example.org"]
         run(*git, "init", "-q", cwd=repo)
         run(*git, "add", ".", cwd=repo)
         run(*git, "commit", "-qm", "bench", cwd=repo)

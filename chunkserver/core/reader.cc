@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "common/assert.h"
 #include "proto/block.h"
@@ -225,12 +226,29 @@ void Reader::start(const JobPtr& job) {
   }
   job->spans_left = job->spans.size();
   for (std::size_t i = 0; i < job->spans.size(); ++i) {
-    const Span& span = job->spans[i];
-    (*file)->read(span.begin, span.end - span.begin,
-                  alive_.guard([this, job, i, open = *file](Result<Buffer> bytes) {
-                    on_span_read(job, i, std::move(bytes));
-                  }));
+    read_span(job, i, *file);
   }
+}
+
+void Reader::read_span(const JobPtr& job, std::size_t span, const std::shared_ptr<DiskFile>& file) {
+  const auto& [begin, end, bytes] = job->spans[span];
+  file->read(begin, end - begin, alive_.guard([this, job, span, file](Result<Buffer> read) {
+    if (!read && drop_neighbours(*job, span)) {
+      read_span(job, span, file);
+    } else {
+      on_span_read(job, span, std::move(read));
+    }
+  }));
+}
+
+// A bad place behind the block must not cost the block that was asked for.
+bool Reader::drop_neighbours(Job& job, std::size_t span) {
+  Range& range = job.ranges.front();
+  if (range.neighbours_bytes == 0 || range.cells_span != span) {
+    return false;
+  }
+  job.spans[span].end -= std::exchange(range.neighbours_bytes, 0);
+  return true;
 }
 
 void Reader::on_span_read(const JobPtr& job, std::size_t span, Result<Buffer> bytes) {

@@ -17,6 +17,7 @@
 #include "chunkserver/core/options.h"
 #include "chunkserver/core/replica_store.h"
 #include "common/buffer.h"
+#include "common/disk.h"
 #include "common/result.h"
 #include "proto/chunk_messages.h"
 
@@ -59,6 +60,8 @@ class Reader {
   static void add_neighbours(Job& job, std::uint32_t until);
   ErrorCode check_range(const Replica& replica, const ReadRange& asked) const;
   void start(const JobPtr& job);
+  void read_span(const JobPtr& job, std::size_t span, const std::shared_ptr<DiskFile>& file);
+  static bool drop_neighbours(Job& job, std::size_t span);
   void on_span_read(const JobPtr& job, std::size_t span, Result<Buffer> bytes);
   void finish(const JobPtr& job);
   ErrorCode check(const Job& job, Range& range);

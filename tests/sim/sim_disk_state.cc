@@ -100,6 +100,7 @@ SimDiskFaults SimDiskState::faults_of(const std::string& path) const {
       all.fail_writes |= faults.fail_writes;
       all.fail_syncs |= faults.fail_syncs;
       all.read_only |= faults.read_only;
+      all.unreadable_from = std::min(all.unreadable_from, faults.unreadable_from);
     }
   }
   return all;
@@ -166,7 +167,8 @@ SimDiskState::FilePtr SimDiskState::open_unnamed() {
 
 Result<std::string> SimDiskState::read(const File& file, std::uint64_t offset,
                                        std::uint64_t size_bytes) const {
-  if (faults_of(file.path_).fail_reads) {
+  const SimDiskFaults faults = faults_of(file.path_);
+  if (faults.fail_reads || offset + size_bytes > faults.unreadable_from) {
     return make_error(ErrorCode::kIo, file.path_ + ": injected EIO");
   }
   if (offset >= file.bytes_.size()) {

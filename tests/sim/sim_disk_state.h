@@ -31,7 +31,8 @@ struct SimDiskFaults {
   bool fail_opens = false;  // kBusy: the process has no descriptor left
   bool fail_writes = false;
   bool fail_syncs = false;
-  bool read_only = false;  // kReadOnly for whatever would change something
+  bool read_only = false;                      // kReadOnly for whatever would change something
+  std::uint64_t unreadable_from = UINT64_MAX;  // kIo for reads that reach this byte of a file
 };
 
 class SimDiskState {

@@ -166,6 +166,19 @@ TEST_F(ReadTest, unreadable_place_costs_one_replica_not_its_directory) {
   EXPECT_EQ(master().reports[0].damaged.at(0).chunk, kChunk);
 }
 
+TEST_F(ReadTest, unreadable_neighbour_does_not_cost_the_block_asked_for) {
+  make_chunk();
+  node(0).state.set_faults(chunk_path(".open"), {.unreadable_from = large_ + 100});
+  const auto reply = call(0, ReadRequest{.chunk = kChunk,
+                                         .ranges = {{kStart, 10'000, 0, 10'000}},
+                                         .neighbours_until = large_ + 1000});
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->body.ranges[0].code, 0u);
+  EXPECT_EQ(reply->bulk.text(), payload(kStart, 10'000));
+  events_.run_for(seconds(2));
+  EXPECT_TRUE(master().reports.empty());
+}
+
 TEST_F(ReadTest, file_that_vanished_is_reported_lost) {
   make_chunk();
   EXPECT_EQ(seal(0, kStart + static_cast<std::uint32_t>(frame_.size()), Epoch{2}), ErrorCode::kOk);
