@@ -183,6 +183,14 @@ void ChunkPool::want(const StoragePolicy& policy) {
   open(policy);
 }
 
+void ChunkPool::ask_again_if_full(const StoragePolicy& policy) {
+  Policy& state = policy_state(policy);
+  if (is_full(policy) && !state.is_opening) {
+    state.retry->stop();
+    open(policy);
+  }
+}
+
 void ChunkPool::open(const StoragePolicy& policy) {
   policy_state(policy).is_opening = true;
   OpenChunkRequest request;

@@ -54,6 +54,9 @@ class ChunkPool {
   void take_back(const StoragePolicy& policy, std::uint64_t bytes);
   // Asks for another chunk, now or kOpenRetryDelay after the last failure.
   void want(const StoragePolicy& policy);
+  // For a new write after a refusal for lack of space: there may be room by now, and `df` may say
+  // so. Asks without that delay.
+  void ask_again_if_full(const StoragePolicy& policy);
   // Why no chunk could be opened at the last try; kOk after a success.
   ErrorCode last_failure(const StoragePolicy& policy) const;
   // The master said kNoSpace just now, for the second time in a row.

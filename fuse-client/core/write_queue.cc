@@ -26,9 +26,8 @@ WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy,
       answer(write, ok());
       return {};
     }
-    if (outcome == Outcome::kNoRoom && flusher_.pool().is_full(policy)) {
-      answer(write, make_error(ErrorCode::kNoSpace, "the cluster is full"));
-      return {};
+    if (outcome == Outcome::kNoRoom) {
+      flusher_.pool().ask_again_if_full(policy);
     }
   }
   // The caller's buffer may be a whole request's memory, held for a few bytes of it.
