@@ -50,6 +50,7 @@ class Client::Impl {
   OperationId read_link(ReadLinkRequest request, Done<std::string> done);
   OperationId read_directory(ReadDirectoryRequest request, Done<ReadDirectoryReply> done);
   OperationId stat_filesystem(StatFilesystemRequest request, Done<StatFilesystemReply> done);
+  bool lacks_xattr(InodeId inode, const std::string& name) const;
   OperationId get_xattr(GetXattrRequest request, Done<std::string> done);
   OperationId set_xattr(SetXattrRequest request, Done<Unit> done);
   OperationId list_xattrs(ListXattrsRequest request, Done<std::vector<std::string>> done);

@@ -22,7 +22,6 @@ constexpr int kRequestsPerTurn = 64;  // then timers and answers get their turn
 constexpr std::size_t kRequestMemoryBytes = 256 * 4096 + 4096;
 constexpr std::uint32_t kWriteBytesMax = 1u << 20;
 constexpr std::uint32_t kPreferredIoBytes = 128 * 1024;  // st_blksize: the size cp and cat use
-constexpr std::size_t kCapabilityAbsentMax = 65536;      // then all are asked for again
 constexpr double kCacheSeconds = std::chrono::duration<double>(kAttributeCacheTime).count();
 
 void on_interrupt(fuse_req_t request, void* data) {
@@ -170,12 +169,14 @@ void FuseServer::negotiate(fuse_conn_info* connection) {
   // Pages are dropped when data_version says so, not whenever mtime moved (our own writes move it).
   // Without HANDLE_KILLPRIV the kernel clears set-uid itself, knowing the caller's capabilities.
   // Requests are read into memory we own, so splicing would only add pipes.
+  // The kernel checks ACLs that it asks us for; with them, it leaves the umask to us.
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
                              FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
   const auto wanted = static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
                                             FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
-                                            FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
+                                            FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+                                            FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK);
   connection->want |= connection->capable & wanted;
   if (ready_) {
     scheduler_.post(ready_);
@@ -274,7 +275,6 @@ void FuseServer::forget(InodeId inode, std::uint64_t count) {
   found->second -= std::min(found->second, count);
   if (found->second == 0) {
     lookups_.erase(found);
-    capability_absent_.erase(inode);
     client_.forget(inode);
   }
 }
@@ -297,19 +297,6 @@ std::uint64_t FuseServer::open_directory(InodeId inode) {
 OpenDirectory* FuseServer::directory(std::uint64_t id) {
   const auto found = directories_.find(id);
   return found == directories_.end() ? nullptr : &found->second;
-}
-
-bool FuseServer::capability_known_absent(InodeId inode) const {
-  const auto found = capability_absent_.find(inode);
-  return found != capability_absent_.end() &&
-         scheduler_.now() - found->second < kAttributeCacheTime;
-}
-
-void FuseServer::note_capability_absent(InodeId inode) {
-  if (capability_absent_.size() >= kCapabilityAbsentMax) {
-    capability_absent_.clear();
-  }
-  capability_absent_[inode] = scheduler_.now();
 }
 
 struct stat to_stat(const Attributes& attributes, fuse_ino_t inode) {

@@ -39,7 +39,8 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
                                     .mode = (mode & kModePermissions) | kModeRegular,
                                     .uid = caller->uid,
                                     .gid = caller->gid,
-                                    .symlink_target = {}};
+                                    .symlink_target = {},
+                                    .umask = caller->umask};
   auto done = server.answer<client::OpenedFile>(
       request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
         const fuse_entry_param entry = server.entry(opened.attributes);

@@ -14,7 +14,6 @@ Timestamp from_timespec(const timespec& time) {
   return {.seconds = time.tv_sec, .nanoseconds = static_cast<std::uint32_t>(time.tv_nsec)};
 }
 
-// The kernel sends umask separately only for ACL-aware servers; mode has it applied already.
 client::CreateArguments create_arguments(fuse_req_t request, fuse_ino_t parent, const char* name,
                                          std::uint32_t mode) {
   const fuse_ctx* caller = fuse_req_ctx(request);
@@ -23,7 +22,8 @@ client::CreateArguments create_arguments(fuse_req_t request, fuse_ino_t parent, 
           .mode = mode,
           .uid = caller->uid,
           .gid = caller->gid,
-          .symlink_target = {}};
+          .symlink_target = {},
+          .umask = caller->umask};
 }
 
 void op_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {

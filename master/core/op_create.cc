@@ -1,9 +1,12 @@
 // Makes files, directories, symlinks and special files.
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
 #include "master/core/session_table.h"
+#include "master/core/xattr_rows.h"
 #include "proto/limits.h"
 
 namespace dfs::master {
@@ -57,6 +60,7 @@ InodeRow new_inode(const CreateRequest& request, const Attributes& parent, Times
   attributes.mtime = now;
   attributes.ctime = now;
   attributes.policy = parent.policy;
+  attributes.xattr_kinds = 0;
   if ((parent.mode & kModeSetGid) != 0) {
     attributes.gid = parent.gid;
   }
@@ -67,6 +71,45 @@ InodeRow new_inode(const CreateRequest& request, const Attributes& parent, Times
     row.parent = parent.inode;
   }
   return row;
+}
+
+// What a new inode gets from its directory's default ACL, as text of its own attributes.
+struct InheritedAcls {
+  std::optional<std::string> access;
+  std::optional<std::string> default_acl;
+};
+
+// Also takes from `mode` what the ACL, or without one the umask, does not allow.
+Result<InheritedAcls> inherit_acls(OpContext& context, const InodeRow& parent, std::uint32_t umask,
+                                   std::uint32_t& mode) {
+  InheritedAcls acls;
+  if ((mode & kModeTypeMask) == kModeSymlink) {
+    return acls;
+  }
+  DFS_TRY(PosixAcl acl, stored_acl(context, parent, kDefaultAclName));
+  if (acl.is_empty()) {
+    mode &= ~(umask & kModeAccess);
+    return acls;
+  }
+  if ((mode & kModeTypeMask) == kModeDirectory) {
+    acls.default_acl = acl.encode();
+  }
+  acl.restrict_to(mode);
+  mode = (mode & ~kModeAccess) | acl.permissions();
+  if (!acl.is_only_mode()) {
+    acls.access = acl.encode();
+  }
+  return acls;
+}
+
+Status put_acls(OpContext& context, const InheritedAcls& acls, InodeRow& row) {
+  if (acls.access) {
+    DFS_CHECK_OK(put_xattr(context, row, std::string(kAccessAclName), *acls.access));
+  }
+  if (acls.default_acl) {
+    DFS_CHECK_OK(put_xattr(context, row, std::string(kDefaultAclName), *acls.default_acl));
+  }
+  return ok();
 }
 
 Result<EntryReply> answer_existing(OpContext& context, const CreateRequest& request,
@@ -96,6 +139,8 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
     return make_error(ErrorCode::kNoSpace, "too many names with one hash in a directory");
   }
   InodeRow row = new_inode(request, parent.attributes, context.now);
+  DFS_TRY(const InheritedAcls acls,
+          inherit_acls(context, parent, request.umask, row.attributes.mode));
   if (row.attributes.is_directory()) {
     if (parent.attributes.link_count >= kLinkCountMax) {
       return make_error(ErrorCode::kTooManyLinks);
@@ -106,6 +151,7 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
   DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextInode));
   row.attributes.inode = InodeId{number};
   DFS_TRY(row.attributes.data_version, context.take_number(Counter::kDataVersion));
+  DFS_CHECK_OK(put_acls(context, acls, row));
   DFS_CHECK_OK(context.store.put_inode(row));
   DFS_CHECK_OK(context.store.put_entry({.parent = request.parent,
                                         .cookie = place.free_cookie,
