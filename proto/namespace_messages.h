@@ -74,7 +74,10 @@ struct CreateRequest {
   bool pin = false;             // the session holds the new inode open
   bool existing_is_ok = false;  // open(O_CREAT) without O_EXCL: a regular file there is the answer
   std::uint32_t umask = 0;      // the caller's
-  DFS_FIELDS(parent, name, mode, uid, gid, device, symlink_target, pin, existing_is_ok, umask)
+  // O_TMPFILE: a regular file with `pin` and without a name. LinkRequest can give it one.
+  bool is_unnamed = false;
+  DFS_FIELDS(parent, name, mode, uid, gid, device, symlink_target, pin, existing_is_ok, umask,
+             is_unnamed)
 };
 
 struct UnlinkReply {
@@ -125,7 +128,8 @@ struct RenameRequest {
   DFS_FIELDS(parent, name, new_parent, new_name, mode)
 };
 
-// Fails with kExists, kTooManyLinks, kNotPermitted (a directory), kStale, kNotFound (orphan).
+// Fails with kExists, kTooManyLinks, kNotPermitted (a directory), kStale, kNotFound (it lost its
+// last name).
 struct LinkRequest {
   static constexpr MessageType kType = MessageType::kLink;
   using Reply = EntryReply;

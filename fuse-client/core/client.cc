@@ -15,6 +15,7 @@ CreateRequest create_request(CreateArguments arguments) {
   request.device = arguments.device;
   request.symlink_target = std::move(arguments.symlink_target);
   request.umask = arguments.umask;
+  request.is_unnamed = arguments.is_unnamed;
   return request;
 }
 

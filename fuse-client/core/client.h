@@ -67,6 +67,7 @@ struct CreateArguments {
   std::uint64_t device = 0;
   std::string symlink_target;
   std::uint32_t umask = 0;  // counts unless the directory has a default ACL
+  bool is_unnamed = false;  // O_TMPFILE: `name` does not count
 };
 
 // As SetAttributesRequest: what is set is changed.

@@ -88,6 +88,7 @@ class Client::Impl {
   struct OpenInode {
     std::uint32_t count = 0;  // handles, and opens under way
     bool is_unlinked = false;
+    bool is_unnamed = false;  // created without a name, and not linked since
     // Where the next append goes while earlier ones wait to be taken.
     std::uint32_t appends_pending = 0;
     std::uint64_t append_end = 0;

@@ -268,6 +268,11 @@ OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
         }
         learn_directory(parent, reply->parent, sent_at);
         inodes_.learn_entry(*reply, sent_at);
+        // One without a name has got one: what was written outlives its closing.
+        const auto open = open_inodes_.find(reply->attributes.inode);
+        if (open != open_inodes_.end()) {
+          open->second.is_unnamed = false;
+        }
         answer_changed(id, reply->attributes, done);
       });
   return id;

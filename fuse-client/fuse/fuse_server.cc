@@ -1,6 +1,7 @@
 #include "fuse-client/fuse/fuse_server.h"
 
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
@@ -31,6 +32,22 @@ void on_interrupt(fuse_req_t request, void* data) {
 ssize_t write_to_socket(int fd, iovec* parts, int count, void*) { return writev(fd, parts, count); }
 ssize_t read_from_socket(int fd, void* buffer, std::size_t size, void*) {
   return recv(fd, buffer, size, 0);
+}
+
+// O_TMPFILE, which libfuse does not know: the same message and answer as for a file that is created
+// and opened, with a name that none can have. It is handed on as that (see op_create).
+void translate_tmpfile(char* request, std::size_t size_bytes) {
+  constexpr std::size_t kNameAt = sizeof(fuse_in_header) + sizeof(fuse_create_in);
+  fuse_in_header header{};
+  if (size_bytes < kNameAt + sizeof kNoName) {
+    return;
+  }
+  std::memcpy(&header, request, sizeof header);
+  if (header.opcode == FUSE_TMPFILE &&
+      std::memcmp(request + kNameAt, kNoName, sizeof kNoName) == 0) {
+    header.opcode = FUSE_CREATE;
+    std::memcpy(request, &header, sizeof header);
+  }
 }
 
 }  // namespace
@@ -153,6 +170,7 @@ bool FuseServer::process() {
     if (received <= 0) {
       return false;
     }
+    translate_tmpfile(memory_->bytes.get(), static_cast<std::size_t>(received));
     fuse_session_process_buf(session_, &buffer);
     if (fuse_session_exited(session_) != 0) {
       return false;

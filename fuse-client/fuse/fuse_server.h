@@ -27,6 +27,8 @@
 namespace dfs::fuse {
 
 inline constexpr std::chrono::seconds kRootStatWait{3};
+// What the kernel calls a file that is created without a name.
+inline constexpr char kNoName[] = "/";
 
 struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted

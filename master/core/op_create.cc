@@ -31,7 +31,11 @@ bool is_known_type(std::uint32_t mode) {
 }
 
 Status validate(const CreateRequest& request) {
-  DFS_CHECK_OK(check_name(request.name));
+  if (!request.is_unnamed) {
+    DFS_CHECK_OK(check_name(request.name));
+  } else if ((request.mode & kModeTypeMask) != kModeRegular || !request.pin) {
+    return make_error(ErrorCode::kInvalidArgument, "only an open file can be without a name");
+  }
   if (!is_known_type(request.mode) || (request.mode & ~(kModeTypeMask | kModePermissions)) != 0) {
     return make_error(ErrorCode::kInvalidArgument, "not a mode an inode can have");
   }
@@ -112,6 +116,37 @@ Status put_acls(OpContext& context, const InheritedAcls& acls, InodeRow& row) {
   return ok();
 }
 
+// Numbers the inode and writes it with what it inherits.
+Status put_new_inode(OpContext& context, const InheritedAcls& acls, bool pin, InodeRow& row) {
+  DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextInode));
+  row.attributes.inode = InodeId{number};
+  DFS_TRY(row.attributes.data_version, context.take_number(Counter::kDataVersion));
+  DFS_CHECK_OK(put_acls(context, acls, row));
+  DFS_CHECK_OK(context.store.put_inode(row));
+  DFS_CHECK_OK(context.add_to_counter(Counter::kInodes, 1));
+  if (pin) {
+    context.sessions.pin(context, context.session, row.attributes.inode);
+  }
+  return ok();
+}
+
+// An orphan from the start: the pin keeps it, and it goes with that unless it got a name. Its
+// directory does not change.
+Result<EntryReply> create_unnamed(OpContext& context, const CreateRequest& request,
+                                  const InodeRow& directory) {
+  InodeRow row = new_inode(request, directory.attributes, context.now);
+  row.attributes.link_count = 0;
+  row.parent = request.parent;
+  DFS_TRY(const InheritedAcls acls,
+          inherit_acls(context, directory, request.umask, row.attributes.mode));
+  DFS_CHECK_OK(put_new_inode(context, acls, request.pin, row));
+  DFS_CHECK_OK(context.store.put_orphan(
+      {.inode = row.attributes.inode, .since = context.now, .unlinked_by = context.session}));
+  DFS_TRY(EntryReply reply, make_entry_reply(context, row));
+  reply.parent = directory.attributes;
+  return reply;
+}
+
 Result<EntryReply> answer_existing(OpContext& context, const CreateRequest& request,
                                    InodeId inode) {
   DFS_TRY(const InodeRow row, require_inode(context, inode));
@@ -131,6 +166,9 @@ Result<EntryReply> answer_existing(OpContext& context, const CreateRequest& requ
 Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
   DFS_CHECK_OK(validate(request));
   DFS_TRY(InodeRow parent, require_linked_directory(context, request.parent));
+  if (request.is_unnamed) {
+    return create_unnamed(context, request, parent);
+  }
   DFS_TRY(const NamePlace place, find_name(context, request.parent, request.name));
   if (place.entry) {
     return answer_existing(context, request, place.entry->inode);
@@ -148,21 +186,13 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
     ++parent.attributes.link_count;
   }
 
-  DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextInode));
-  row.attributes.inode = InodeId{number};
-  DFS_TRY(row.attributes.data_version, context.take_number(Counter::kDataVersion));
-  DFS_CHECK_OK(put_acls(context, acls, row));
-  DFS_CHECK_OK(context.store.put_inode(row));
+  DFS_CHECK_OK(put_new_inode(context, acls, request.pin, row));
   DFS_CHECK_OK(context.store.put_entry({.parent = request.parent,
                                         .cookie = place.free_cookie,
                                         .name = request.name,
                                         .inode = row.attributes.inode}));
   DFS_CHECK_OK(touch_directory(context, parent));
   DFS_CHECK_OK(context.store.put_inode(parent));
-  DFS_CHECK_OK(context.add_to_counter(Counter::kInodes, 1));
-  if (request.pin) {
-    context.sessions.pin(context, context.session, row.attributes.inode);
-  }
   DFS_TRY(EntryReply reply, make_entry_reply(context, row));
   reply.parent = parent.attributes;
   return reply;

@@ -37,6 +37,11 @@ def umask(mask):
         os.umask(old)
 
 
+def link_descriptor(fd, path):
+    """With a descriptor of a directory Python calls linkat(2), and that follows the symlink."""
+    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+
+
 class PosixTest(ClusterTest):
     def setUp(self):
         self.cluster = self.new_cluster(servers=2)
@@ -62,6 +67,84 @@ class PosixTest(ClusterTest):
         """The lines of getfacl, without those that only explain."""
         text = run("getfacl", "-cpEn", *flags, path).stdout
         return [line for line in text.splitlines() if line]
+
+
+class CreationTest(PosixTest):
+    def test_a_file_without_a_name_can_be_given_one(self):
+        directory = self.mount.directory
+        fd = os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o640)
+        os.write(fd, b"text")
+        self.assertEqual(os.fstat(fd).st_nlink, 0)
+        self.assertEqual(os.listdir(directory), [])
+        link_descriptor(fd, self.mount.path("named"))
+        self.assertEqual(os.fstat(fd).st_nlink, 1)
+        os.close(fd)
+        self.mount.remount()
+        with open(self.mount.path("named"), "rb") as f:
+            self.assertEqual(f.read(), b"text")
+        self.assertEqual(self.mode(self.mount.path("named")), 0o640)
+
+    def test_a_file_that_stays_without_a_name_takes_no_room(self):
+        used = self.cluster.status()["live_bytes"]
+        fd = os.open(self.mount.directory, os.O_TMPFILE | os.O_RDWR | os.O_EXCL, 0o600)
+        os.write(fd, b"x" * (1 << 20))
+        os.fsync(fd)
+        self.assert_errno(errno.ENOENT, link_descriptor, fd, self.mount.path("named"))
+        self.assertGreater(self.cluster.status()["live_bytes"], used)
+        os.close(fd)
+        self.cluster.wait_until(lambda: self.cluster.status()["live_bytes"] == used, "its room is free again")
+
+    def test_an_unlinked_file_gets_no_new_name(self):
+        path = self.make("f")
+        with open(path, "rb") as f:
+            os.unlink(path)
+            self.assert_errno(errno.ENOENT, link_descriptor, f.fileno(), path)
+
+    def test_a_write_of_another_user_clears_set_uid(self):
+        path = self.make("f", mode=0o6777)
+        with identity(USER):
+            with open(path, "ab") as f:
+                f.write(b"x")
+        self.assertEqual(self.mode(path), 0o777)
+        os.chmod(path, 0o6777)
+        with open(path, "ab") as f:
+            f.write(b"root may")
+        self.assertEqual(self.mode(path), 0o6777)
+        with identity(USER):
+            os.truncate(path, 1)
+        self.assertEqual(self.mode(path), 0o777)
+
+    def test_sticky_and_set_gid_directories(self):
+        sticky, group = self.mount.path("sticky"), self.mount.path("group")
+        for path, mode in [(sticky, 0o1777), (group, 0o2777)]:
+            os.mkdir(path)
+            os.chown(path, 0, GROUP)
+            os.chmod(path, mode)
+        self.make("sticky/f", mode=0o666)
+        with identity(USER):
+            self.assert_errno(errno.EPERM, os.unlink, os.path.join(sticky, "f"))
+            self.assert_errno(errno.EPERM, os.rename, os.path.join(sticky, "f"), os.path.join(sticky, "g"))
+            os.mkdir(os.path.join(group, "d"))
+            os.close(os.open(os.path.join(group, "f"), os.O_CREAT | os.O_WRONLY, 0o2775))
+        for name, mode in [("d", 0o2755), ("f", 0o755)]:
+            made = os.stat(os.path.join(group, name))
+            self.assertEqual((made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)), (USER, GROUP, mode))
+
+    def test_sizes_end_at_16_tib(self):
+        path = self.make("f", b"")
+        end = 1 << 44
+        os.truncate(path, end)
+        self.assert_errno(errno.EFBIG, os.truncate, path, end + 1)
+        with open(path, "r+b", buffering=0) as f:
+            self.assertEqual(os.pwrite(f.fileno(), b"12345678", end - 5), 5)
+            self.assert_errno(errno.EFBIG, os.pwrite, f.fileno(), b"x", end)
+            self.assertEqual(os.pread(f.fileno(), 100, end - 6), b"\x0012345")
+        self.assertEqual(os.stat(path).st_size, end)
+
+    def test_symlinks_to_themselves_are_eloop(self):
+        os.symlink("loop", self.mount.path("loop"))
+        self.assert_errno(errno.ELOOP, os.stat, self.mount.path("loop"))
+        self.assert_errno(errno.ELOOP, os.open, self.mount.path("loop"), os.O_CREAT | os.O_WRONLY)
 
 
 class AclTest(PosixTest):
