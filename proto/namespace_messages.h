@@ -115,7 +115,7 @@ struct RenameReply {
   std::vector<Attributes> changed;
   DFS_FIELDS(moved, replaced, replaced_link_count, changed)
 };
-// POSIX rename(2) and the two flags of renameat2(2). Fails with kNotFound, kExists, kNotEmpty,
+// POSIX rename(2) and the flags of renameat2(2). Fails with kNotFound, kExists, kNotEmpty,
 // kIsDirectory, kNotDirectory, kInvalidArgument (a directory into itself), kTooManyLinks, kStale.
 struct RenameRequest {
   static constexpr MessageType kType = MessageType::kRename;
@@ -124,8 +124,11 @@ struct RenameRequest {
   std::string name;
   InodeId new_parent;
   std::string new_name;
-  std::uint8_t mode = 0;  // RenameMode
-  DFS_FIELDS(parent, name, new_parent, new_name, mode)
+  std::uint8_t mode = 0;         // RenameMode
+  bool leaves_whiteout = false;  // under the old name, owned as said; not with kExchange
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  DFS_FIELDS(parent, name, new_parent, new_name, mode, leaves_whiteout, uid, gid)
 };
 
 // Fails with kExists, kTooManyLinks, kNotPermitted (a directory), kStale, kNotFound (it lost its

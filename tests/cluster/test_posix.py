@@ -1,6 +1,8 @@
 """Single-client POSIX on a real mount: ACLs, the umask, extended attributes."""
 import contextlib
+import ctypes
 import errno
+import json
 import os
 import stat
 import struct
@@ -8,6 +10,7 @@ import unittest
 
 from cluster import ClusterTest, run
 
+LIBC = ctypes.CDLL(None, use_errno=True)
 USER, OTHER_USER, GROUP = 4321, 4322, 4400
 ACL_NAMES = ("system.posix_acl_access", "system.posix_acl_default")
 
@@ -129,6 +132,26 @@ class CreationTest(PosixTest):
         for name, mode in [("d", 0o2755), ("f", 0o755)]:
             made = os.stat(os.path.join(group, name))
             self.assertEqual((made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)), (USER, GROUP, mode))
+
+    def test_rename_can_leave_a_whiteout(self):
+        noreplace, exchange, whiteout = 1, 2, 4
+
+        def rename(old, new, flags):
+            done = LIBC.renameat2(-100, os.fsencode(self.mount.path(old)), -100, os.fsencode(self.mount.path(new)),
+                                  flags)
+            return errno.errorcode[ctypes.get_errno()] if done else "done"
+        self.make("a")
+        self.make("b")
+        self.assertEqual(rename("a", "b", whiteout | noreplace), "EEXIST")
+        self.assertEqual(rename("a", "b", whiteout | exchange), "EINVAL")
+        self.assertEqual(rename("a", "b", whiteout), "done")
+        left = os.lstat(self.mount.path("a"))
+        self.assertEqual((left.st_mode, left.st_rdev), (stat.S_IFCHR, 0))
+        self.assertEqual(sorted(os.listdir(self.mount.directory)), ["a", "b"])
+        os.unlink(self.mount.path("a"))
+        self.assertEqual(rename("b", "c", whiteout | noreplace), "done")
+        self.assertTrue(stat.S_ISCHR(os.lstat(self.mount.path("b")).st_mode))
+        self.assertEqual(json.loads(self.cluster.admin("fsck", "--json").stdout)["problems"], [])
 
     def test_sizes_end_at_16_tib(self):
         path = self.make("f", b"")
