@@ -10,6 +10,7 @@
 #include "proto/namespace_messages.h"
 #include "proto/node_messages.h"
 #include "proto/session_messages.h"
+#include "proto/xattr_messages.h"
 
 // X(Name): Name##Request is the request of MessageType::k##Name.
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage)

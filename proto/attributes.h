@@ -6,6 +6,7 @@
 
 #include "common/ids.h"
 #include "proto/fields.h"
+#include "proto/xattr_kinds.h"
 
 namespace dfs {
 
@@ -19,6 +20,7 @@ inline constexpr std::uint32_t kModeBlockDevice = 0060000;
 inline constexpr std::uint32_t kModeFifo = 0010000;
 inline constexpr std::uint32_t kModeSocket = 0140000;
 inline constexpr std::uint32_t kModePermissions = 07777;
+inline constexpr std::uint32_t kModeAccess = 0777;
 inline constexpr std::uint32_t kModeSetUid = 04000;
 inline constexpr std::uint32_t kModeSetGid = 02000;
 
@@ -44,8 +46,9 @@ struct Attributes {
   Timestamp ctime;
   std::uint64_t data_version = 0;  // changes whenever contents or size do
   StoragePolicy policy;
+  std::uint32_t xattr_kinds = kXattrKindsAll;  // which it may have; 0 of one: it has none
   DFS_FIELDS(inode, mode, link_count, uid, gid, device, size_bytes, used_bytes, atime, mtime, ctime,
-             data_version, policy)
+             data_version, policy, xattr_kinds)
   friend bool operator==(const Attributes&, const Attributes&) = default;
 
   bool is_directory() const { return (mode & kModeTypeMask) == kModeDirectory; }

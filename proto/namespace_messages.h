@@ -36,7 +36,8 @@ struct GetAttributesRequest {
 
 // Each member that is set is changed. Fails with kStale, kFileTooBig, kIsDirectory (size of a
 // directory), kInvalidArgument. ctime becomes the master's time; mtime too when the size changes
-// and mtime is not given. A new size drops the extents beyond it.
+// and mtime is not given. A new size drops the extents beyond it; a new mode is the access ACL's,
+// too.
 struct SetAttributesRequest {
   static constexpr MessageType kType = MessageType::kSetAttributes;
   using Reply = AttributesReply;
@@ -57,21 +58,26 @@ struct SetAttributesRequest {
 };
 
 // Makes an inode of any type with one name. A set-gid parent gives its group, and to directories
-// the bit. Fails with kExists, kNotFound or kStale (the parent is gone), kNotDirectory,
-// kNameTooLong, kTooManyLinks, kInvalidArgument (an impossible name or type).
+// the bit. A parent with a default ACL gives that, and then the umask does not count. Fails with
+// kExists, kNotFound or kStale (the parent is gone), kNotDirectory, kNameTooLong, kTooManyLinks,
+// kInvalidArgument (an impossible name or type).
 struct CreateRequest {
   static constexpr MessageType kType = MessageType::kCreate;
   using Reply = EntryReply;
   InodeId parent;
   std::string name;
-  std::uint32_t mode = 0;  // type and permissions, umask already applied
+  std::uint32_t mode = 0;  // type and permissions
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint64_t device = 0;
   std::string symlink_target;
   bool pin = false;             // the session holds the new inode open
   bool existing_is_ok = false;  // open(O_CREAT) without O_EXCL: a regular file there is the answer
-  DFS_FIELDS(parent, name, mode, uid, gid, device, symlink_target, pin, existing_is_ok)
+  std::uint32_t umask = 0;      // the caller's
+  // O_TMPFILE: a regular file with `pin` and without a name. LinkRequest can give it one.
+  bool is_unnamed = false;
+  DFS_FIELDS(parent, name, mode, uid, gid, device, symlink_target, pin, existing_is_ok, umask,
+             is_unnamed)
 };
 
 struct UnlinkReply {
@@ -109,7 +115,7 @@ struct RenameReply {
   std::vector<Attributes> changed;
   DFS_FIELDS(moved, replaced, replaced_link_count, changed)
 };
-// POSIX rename(2) and the two flags of renameat2(2). Fails with kNotFound, kExists, kNotEmpty,
+// POSIX rename(2) and the flags of renameat2(2). Fails with kNotFound, kExists, kNotEmpty,
 // kIsDirectory, kNotDirectory, kInvalidArgument (a directory into itself), kTooManyLinks, kStale.
 struct RenameRequest {
   static constexpr MessageType kType = MessageType::kRename;
@@ -118,11 +124,15 @@ struct RenameRequest {
   std::string name;
   InodeId new_parent;
   std::string new_name;
-  std::uint8_t mode = 0;  // RenameMode
-  DFS_FIELDS(parent, name, new_parent, new_name, mode)
+  std::uint8_t mode = 0;         // RenameMode
+  bool leaves_whiteout = false;  // under the old name, owned as said; not with kExchange
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  DFS_FIELDS(parent, name, new_parent, new_name, mode, leaves_whiteout, uid, gid)
 };
 
-// Fails with kExists, kTooManyLinks, kNotPermitted (a directory), kStale, kNotFound (orphan).
+// Fails with kExists, kTooManyLinks, kNotPermitted (a directory), kStale, kNotFound (it lost its
+// last name).
 struct LinkRequest {
   static constexpr MessageType kType = MessageType::kLink;
   using Reply = EntryReply;
@@ -181,54 +191,6 @@ struct StatFilesystemRequest {
   using Reply = StatFilesystemReply;
   InodeId inode;
   DFS_FIELDS(inode)
-};
-
-struct GetXattrReply {
-  std::string value;
-  DFS_FIELDS(value)
-};
-// Fails with kNoAttribute, kStale.
-struct GetXattrRequest {
-  static constexpr MessageType kType = MessageType::kGetXattr;
-  using Reply = GetXattrReply;
-  InodeId inode;
-  std::string name;
-  DFS_FIELDS(inode, name)
-};
-
-enum class XattrMode : std::uint8_t { kSet = 0, kCreateOnly = 1, kReplaceOnly = 2 };
-inline constexpr std::uint8_t kXattrModeMax = 2;
-
-// Fails with kExists, kNoAttribute, kBufferTooSmall (name), kArgumentTooBig (value), kNoSpace (the
-// list of names would exceed its limit), kStale.
-struct SetXattrRequest {
-  static constexpr MessageType kType = MessageType::kSetXattr;
-  using Reply = EmptyReply;
-  InodeId inode;
-  std::string name;
-  std::string value;
-  std::uint8_t mode = 0;  // XattrMode
-  DFS_FIELDS(inode, name, value, mode)
-};
-
-struct ListXattrsReply {
-  std::vector<std::string> names;  // sorted
-  DFS_FIELDS(names)
-};
-struct ListXattrsRequest {
-  static constexpr MessageType kType = MessageType::kListXattrs;
-  using Reply = ListXattrsReply;
-  InodeId inode;
-  DFS_FIELDS(inode)
-};
-
-// Fails with kNoAttribute, kStale.
-struct RemoveXattrRequest {
-  static constexpr MessageType kType = MessageType::kRemoveXattr;
-  using Reply = EmptyReply;
-  InodeId inode;
-  std::string name;
-  DFS_FIELDS(inode, name)
 };
 
 struct RevalidateReply {

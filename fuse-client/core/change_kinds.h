@@ -6,6 +6,7 @@
 
 #include "proto/data_messages.h"
 #include "proto/namespace_messages.h"
+#include "proto/xattr_messages.h"
 
 namespace dfs::client {
 

@@ -14,6 +14,8 @@ CreateRequest create_request(CreateArguments arguments) {
   request.gid = arguments.gid;
   request.device = arguments.device;
   request.symlink_target = std::move(arguments.symlink_target);
+  request.umask = arguments.umask;
+  request.is_unnamed = arguments.is_unnamed;
   return request;
 }
 
@@ -68,6 +70,9 @@ OperationId Client::read_directory(InodeId inode, std::uint64_t cookie, std::uin
 }
 OperationId Client::stat_filesystem(InodeId inode, Done<StatFilesystemReply> done) {
   return impl_->stat_filesystem({inode}, std::move(done));
+}
+bool Client::lacks_xattr(InodeId inode, const std::string& name) const {
+  return impl_->lacks_xattr(inode, name);
 }
 OperationId Client::get_xattr(InodeId inode, std::string name, Done<std::string> done) {
   return impl_->get_xattr({inode, std::move(name)}, std::move(done));

@@ -20,6 +20,7 @@
 #include "proto/attributes.h"
 #include "proto/data_messages.h"
 #include "proto/namespace_messages.h"
+#include "proto/xattr_messages.h"
 
 namespace dfs::client {
 
@@ -60,11 +61,13 @@ struct OpenedFile {
 struct CreateArguments {
   InodeId parent;
   std::string name;
-  std::uint32_t mode = 0;  // type and permissions, umask applied
+  std::uint32_t mode = 0;  // type and permissions
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint64_t device = 0;
   std::string symlink_target;
+  std::uint32_t umask = 0;  // counts unless the directory has a default ACL
+  bool is_unnamed = false;  // O_TMPFILE: `name` does not count
 };
 
 // As SetAttributesRequest: what is set is changed.
@@ -121,6 +124,8 @@ class Client {
   OperationId read_directory(InodeId inode, std::uint64_t cookie, std::uint32_t entries_max,
                              Done<ReadDirectoryReply> done);
   OperationId stat_filesystem(InodeId inode, Done<StatFilesystemReply> done);
+  // Whether an extended attribute is known not to be there; asks nobody.
+  bool lacks_xattr(InodeId inode, const std::string& name) const;
   OperationId get_xattr(InodeId inode, std::string name, Done<std::string> done);
   OperationId set_xattr(SetXattrRequest request, Done<Unit> done);
   OperationId list_xattrs(InodeId inode, Done<std::vector<std::string>> done);

@@ -28,7 +28,7 @@ void Client::Impl::unhold(InodeId inode) {
   if (--open->second.count > 0) {
     return;
   }
-  if (open->second.is_unlinked) {
+  if (open->second.is_unlinked || open->second.is_unnamed) {
     write_back_.discard(inode);
     inodes_.erase(inode);
   }
@@ -44,8 +44,8 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
   const OperationId id = begin();
   const std::uint64_t mark = master_.pin_mark();
   ask(id, request,
-      [this, id, mark, flags, parent = request.parent, done = tracked(id, std::move(done))](
-          auto reply, MonoTime sent_at) {
+      [this, id, mark, flags, parent = request.parent, is_unnamed = request.is_unnamed,
+       done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
         if (!reply) {
           done(std::move(reply).error());
           return;
@@ -53,6 +53,9 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
         const InodeId inode = reply->attributes.inode;
         master_.pin_created(inode, mark);
         hold(inode);
+        if (is_unnamed) {
+          open_inodes_.at(inode).is_unnamed = true;
+        }
         learn_directory(parent, reply->parent, sent_at);
         inodes_.learn_entry(*reply, sent_at);
         finish_open(id, current(reply->attributes), flags, done);

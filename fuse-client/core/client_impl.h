@@ -50,6 +50,7 @@ class Client::Impl {
   OperationId read_link(ReadLinkRequest request, Done<std::string> done);
   OperationId read_directory(ReadDirectoryRequest request, Done<ReadDirectoryReply> done);
   OperationId stat_filesystem(StatFilesystemRequest request, Done<StatFilesystemReply> done);
+  bool lacks_xattr(InodeId inode, const std::string& name) const;
   OperationId get_xattr(GetXattrRequest request, Done<std::string> done);
   OperationId set_xattr(SetXattrRequest request, Done<Unit> done);
   OperationId list_xattrs(ListXattrsRequest request, Done<std::vector<std::string>> done);
@@ -87,6 +88,7 @@ class Client::Impl {
   struct OpenInode {
     std::uint32_t count = 0;  // handles, and opens under way
     bool is_unlinked = false;
+    bool is_unnamed = false;  // created without a name, and not linked since
     // Where the next append goes while earlier ones wait to be taken.
     std::uint32_t appends_pending = 0;
     std::uint64_t append_end = 0;

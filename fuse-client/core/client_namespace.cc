@@ -268,6 +268,11 @@ OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
         }
         learn_directory(parent, reply->parent, sent_at);
         inodes_.learn_entry(*reply, sent_at);
+        // One without a name has got one: what was written outlives its closing.
+        const auto open = open_inodes_.find(reply->attributes.inode);
+        if (open != open_inodes_.end()) {
+          open->second.is_unnamed = false;
+        }
         answer_changed(id, reply->attributes, done);
       });
   return id;
@@ -304,12 +309,46 @@ OperationId Client::Impl::stat_filesystem(StatFilesystemRequest request,
 
 // --- Extended attributes -------------------------------------------------------------------------
 
+bool Client::Impl::lacks_xattr(InodeId inode, const std::string& name) const {
+  return inodes_.is_fresh(inode) &&
+         (inodes_.attributes(inode)->xattr_kinds & xattr_kind(name)) == 0;
+}
+
 OperationId Client::Impl::get_xattr(GetXattrRequest request, Done<std::string> done) {
-  return ask_for(request, &GetXattrReply::value, std::move(done));
+  const std::uint32_t kind = xattr_kind(request.name);
+  const Attributes* known = inodes_.attributes(request.inode);
+  if (known != nullptr && (known->xattr_kinds & kind) != 0) {
+    return ask_for(request, &GetXattrReply::value, std::move(done));
+  }
+  if (lacks_xattr(request.inode, request.name)) {
+    return answer_later<std::string>(std::move(done), make_error(ErrorCode::kNoAttribute));
+  }
+  // Most often it is still absent; the attributes answer that for a while, and what is asked next.
+  const OperationId id = begin();
+  auto finished = tracked(id, std::move(done));
+  fetch_attributes(id, request.inode, [this, id, kind, request, finished](Result<Attributes> got) {
+    if (!got) {
+      finished(std::move(got).error());
+    } else if ((got->xattr_kinds & kind) == 0) {
+      finished(make_error(ErrorCode::kNoAttribute));
+    } else {
+      ask(id, request, [finished](Result<GetXattrReply> reply, MonoTime) {
+        if (reply) {
+          finished(std::move(reply->value));
+        } else {
+          finished(std::move(reply).error());
+        }
+      });
+    }
+  });
+  return id;
 }
 
 OperationId Client::Impl::list_xattrs(ListXattrsRequest request,
                                       Done<std::vector<std::string>> done) {
+  if (inodes_.is_fresh(request.inode) && inodes_.attributes(request.inode)->xattr_kinds == 0) {
+    return answer_later<std::vector<std::string>>(std::move(done), std::vector<std::string>{});
+  }
   return ask_for(request, &ListXattrsReply::names, std::move(done));
 }
 

@@ -1,6 +1,7 @@
 #include "fuse-client/fuse/fuse_server.h"
 
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
@@ -22,7 +23,6 @@ constexpr int kRequestsPerTurn = 64;  // then timers and answers get their turn
 constexpr std::size_t kRequestMemoryBytes = 256 * 4096 + 4096;
 constexpr std::uint32_t kWriteBytesMax = 1u << 20;
 constexpr std::uint32_t kPreferredIoBytes = 128 * 1024;  // st_blksize: the size cp and cat use
-constexpr std::size_t kCapabilityAbsentMax = 65536;      // then all are asked for again
 constexpr double kCacheSeconds = std::chrono::duration<double>(kAttributeCacheTime).count();
 
 void on_interrupt(fuse_req_t request, void* data) {
@@ -32,6 +32,22 @@ void on_interrupt(fuse_req_t request, void* data) {
 ssize_t write_to_socket(int fd, iovec* parts, int count, void*) { return writev(fd, parts, count); }
 ssize_t read_from_socket(int fd, void* buffer, std::size_t size, void*) {
   return recv(fd, buffer, size, 0);
+}
+
+// O_TMPFILE, which libfuse does not know: the same message and answer as for a file that is created
+// and opened, with a name that none can have. It is handed on as that (see op_create).
+void translate_tmpfile(char* request, std::size_t size_bytes) {
+  constexpr std::size_t kNameAt = sizeof(fuse_in_header) + sizeof(fuse_create_in);
+  fuse_in_header header{};
+  if (size_bytes < kNameAt + sizeof kNoName) {
+    return;
+  }
+  std::memcpy(&header, request, sizeof header);
+  if (header.opcode == FUSE_TMPFILE &&
+      std::memcmp(request + kNameAt, kNoName, sizeof kNoName) == 0) {
+    header.opcode = FUSE_CREATE;
+    std::memcpy(request, &header, sizeof header);
+  }
 }
 
 }  // namespace
@@ -154,6 +170,7 @@ bool FuseServer::process() {
     if (received <= 0) {
       return false;
     }
+    translate_tmpfile(memory_->bytes.get(), static_cast<std::size_t>(received));
     fuse_session_process_buf(session_, &buffer);
     if (fuse_session_exited(session_) != 0) {
       return false;
@@ -170,12 +187,14 @@ void FuseServer::negotiate(fuse_conn_info* connection) {
   // Pages are dropped when data_version says so, not whenever mtime moved (our own writes move it).
   // Without HANDLE_KILLPRIV the kernel clears set-uid itself, knowing the caller's capabilities.
   // Requests are read into memory we own, so splicing would only add pipes.
+  // The kernel checks ACLs that it asks us for; with them, it leaves the umask to us.
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
                              FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
   const auto wanted = static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
                                             FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
-                                            FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
+                                            FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+                                            FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK);
   connection->want |= connection->capable & wanted;
   if (ready_) {
     scheduler_.post(ready_);
@@ -274,7 +293,6 @@ void FuseServer::forget(InodeId inode, std::uint64_t count) {
   found->second -= std::min(found->second, count);
   if (found->second == 0) {
     lookups_.erase(found);
-    capability_absent_.erase(inode);
     client_.forget(inode);
   }
 }
@@ -297,19 +315,6 @@ std::uint64_t FuseServer::open_directory(InodeId inode) {
 OpenDirectory* FuseServer::directory(std::uint64_t id) {
   const auto found = directories_.find(id);
   return found == directories_.end() ? nullptr : &found->second;
-}
-
-bool FuseServer::capability_known_absent(InodeId inode) const {
-  const auto found = capability_absent_.find(inode);
-  return found != capability_absent_.end() &&
-         scheduler_.now() - found->second < kAttributeCacheTime;
-}
-
-void FuseServer::note_capability_absent(InodeId inode) {
-  if (capability_absent_.size() >= kCapabilityAbsentMax) {
-    capability_absent_.clear();
-  }
-  capability_absent_[inode] = scheduler_.now();
 }
 
 struct stat to_stat(const Attributes& attributes, fuse_ino_t inode) {

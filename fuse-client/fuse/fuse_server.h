@@ -27,6 +27,8 @@
 namespace dfs::fuse {
 
 inline constexpr std::chrono::seconds kRootStatWait{3};
+// What the kernel calls a file that is created without a name.
+inline constexpr char kNoName[] = "/";
 
 struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted
@@ -125,12 +127,6 @@ class FuseServer {
   OpenDirectory* directory(std::uint64_t id);
   void close_directory(std::uint64_t id) { directories_.erase(id); }
 
-  // The kernel asks for security.capability before each write; what is known absent is answered
-  // here for kAttributeCacheTime.
-  bool capability_known_absent(InodeId inode) const;
-  void note_capability_absent(InodeId inode);
-  void forget_capability(InodeId inode) { capability_absent_.erase(inode); }
-
  private:
   FuseServer(client::Client& client, Scheduler& scheduler, Log& log, const ServerOptions& options);
   Status started_session(int result, const std::string& what);
@@ -151,7 +147,6 @@ class FuseServer {
   std::unordered_map<InodeId, std::uint64_t> lookups_;
   std::map<std::uint64_t, OpenDirectory> directories_;
   std::uint64_t next_directory_ = 1;
-  std::unordered_map<InodeId, MonoTime> capability_absent_;
   std::optional<Attributes> root_attributes_;  // last known
   client::Lifetime lifetime_;
 };

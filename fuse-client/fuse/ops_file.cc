@@ -3,6 +3,7 @@
 #include <sys/uio.h>
 
 #include <cerrno>
+#include <string_view>
 #include <vector>
 
 #include "fuse-client/fuse/fuse_server.h"
@@ -39,7 +40,12 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
                                     .mode = (mode & kModePermissions) | kModeRegular,
                                     .uid = caller->uid,
                                     .gid = caller->gid,
-                                    .symlink_target = {}};
+                                    .symlink_target = {},
+                                    .umask = caller->umask,
+                                    .is_unnamed = std::string_view(name) == kNoName};
+  if (arguments.is_unnamed) {
+    arguments.name.clear();
+  }
   auto done = server.answer<client::OpenedFile>(
       request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
         const fuse_entry_param entry = server.entry(opened.attributes);

@@ -9,12 +9,12 @@ namespace {
 
 constexpr unsigned kRenameNoReplace = 1;  // RENAME_NOREPLACE of <linux/fs.h>
 constexpr unsigned kRenameExchange = 2;   // RENAME_EXCHANGE
+constexpr unsigned kRenameWhiteout = 4;   // RENAME_WHITEOUT
 
 Timestamp from_timespec(const timespec& time) {
   return {.seconds = time.tv_sec, .nanoseconds = static_cast<std::uint32_t>(time.tv_nsec)};
 }
 
-// The kernel sends umask separately only for ACL-aware servers; mode has it applied already.
 client::CreateArguments create_arguments(fuse_req_t request, fuse_ino_t parent, const char* name,
                                          std::uint32_t mode) {
   const fuse_ctx* caller = fuse_req_ctx(request);
@@ -23,7 +23,8 @@ client::CreateArguments create_arguments(fuse_req_t request, fuse_ino_t parent, 
           .mode = mode,
           .uid = caller->uid,
           .gid = caller->gid,
-          .symlink_target = {}};
+          .symlink_target = {},
+          .umask = caller->umask};
 }
 
 void op_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
@@ -139,11 +140,13 @@ void op_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino
                const char* new_name, unsigned flags) {
   FuseServer& server = server_of(request);
   RenameMode mode = RenameMode::kReplace;
-  if (flags == kRenameNoReplace) {
+  const bool leaves_whiteout = (flags & kRenameWhiteout) != 0;
+  const unsigned kind = flags & ~kRenameWhiteout;
+  if (kind == kRenameNoReplace) {
     mode = RenameMode::kNoReplace;
-  } else if (flags == kRenameExchange) {
+  } else if (kind == kRenameExchange) {
     mode = RenameMode::kExchange;
-  } else if (flags != 0) {
+  } else if (kind != 0) {
     fuse_reply_err(request, EINVAL);
     return;
   }
@@ -151,7 +154,10 @@ void op_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino
                        .name = name,
                        .new_parent = server.from_kernel(new_parent),
                        .new_name = new_name,
-                       .mode = static_cast<std::uint8_t>(mode)};
+                       .mode = static_cast<std::uint8_t>(mode),
+                       .leaves_whiteout = leaves_whiteout,
+                       .uid = fuse_req_ctx(request)->uid,
+                       .gid = fuse_req_ctx(request)->gid};
   server.started(request, server.client().rename(std::move(rename), server.answer_unit(request)));
 }
 

@@ -1,28 +1,34 @@
 // Kernel requests about extended attributes.
+#include <linux/capability.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
+#include "fuse-client/fuse/caller.h"
 #include "fuse-client/fuse/fuse_server.h"
 #include "fuse-client/fuse/umount_report.h"
+#include "proto/xattr_kinds.h"
 
 namespace dfs::fuse {
 namespace {
 
-constexpr const char* kCapability = "security.capability";
 // Not stored: the process that serves this mount, for umount.fuse.dfs to wait for.
 constexpr const char* kClientPid = "dfs.client_pid";
 
-// POSIX ACLs and their like have a meaning that the kernel would expect to be kept: a stored ACL
-// that changes no mode would make `cp -a` believe it had set the permissions.
+// Names of system have meanings that the kernel would expect to be kept, and names outside of the
+// namespaces none: local filesystems know neither.
 bool is_unsupported(fuse_req_t request, std::string_view name) {
-  if (!name.starts_with("system.")) {
+  if (xattr_kind(name) != 0) {
     return false;
   }
-  fuse_reply_err(request, EOPNOTSUPP);
+  const bool is_bare = name == "user." || name == "trusted." || name == "security.";
+  fuse_reply_err(request, is_bare ? EINVAL : EOPNOTSUPP);
   return true;
 }
 
@@ -59,32 +65,47 @@ void op_getxattr(fuse_req_t request, fuse_ino_t kernel_inode, const char* name, 
     report_for_umount(request, size);
     return;
   }
+  if (name == std::string_view(kClientPid)) {
+    reply_value(request, std::to_string(getpid()), size);
+    return;
+  }
   if (is_unsupported(request, name)) {
     return;
   }
   FuseServer& server = server_of(request);
   const InodeId inode = server.from_kernel(kernel_inode);
-  const bool is_capability = name == std::string_view(kCapability);
-  if (is_capability && server.capability_known_absent(inode)) {
+  // The kernel asks for security.capability before each write, and for ACLs at lookups.
+  if (server.client().lacks_xattr(inode, name)) {
     fuse_reply_err(request, ENODATA);
     return;
   }
-  if (name == std::string_view(kClientPid)) {
-    reply_value(request, std::to_string(getpid()), size);
+  auto done = server.answer<std::string>(
+      request, [request, size](const std::string& value) { reply_value(request, value, size); });
+  server.started(request, server.client().get_xattr(inode, name, done));
+}
+
+void set_xattr(fuse_req_t request, SetXattrRequest change) {
+  FuseServer& server = server_of(request);
+  server.started(request,
+                 server.client().set_xattr(std::move(change), server.answer_unit(request)));
+}
+
+// As chmod(2) does, setting the access ACL takes the set-gid bit from an inode whose group the
+// caller is not in. The kernel tells only servers that know a later protocol than libfuse's.
+void set_access_acl(fuse_req_t request, const SetXattrRequest& acl) {
+  const Caller caller = caller_of(request);
+  if (caller.is_capable(CAP_FSETID)) {
+    set_xattr(request, acl);
     return;
   }
-  auto done = [&server, request, inode, size, is_capability](Result<std::string> value) {
-    server.ended(request);
-    if (value) {
-      reply_value(request, *value, size);
-      return;
-    }
-    if (is_capability && value.code() == ErrorCode::kNoAttribute) {
-      server.note_capability_absent(inode);
-    }
-    FuseServer::reply_error(request, value.error());
-  };
-  server.started(request, server.client().get_xattr(inode, name, done));
+  FuseServer& server = server_of(request);
+  auto done =
+      server.answer<Attributes>(request, [request, caller, acl](const Attributes& attributes) {
+        SetXattrRequest change = acl;
+        change.clear_set_gid = !caller.is_in(attributes.gid);
+        set_xattr(request, std::move(change));
+      });
+  server.started(request, server.client().get_attributes(acl.inode, done));
 }
 
 void op_setxattr(fuse_req_t request, fuse_ino_t inode, const char* name, const char* value,
@@ -102,21 +123,30 @@ void op_setxattr(fuse_req_t request, fuse_ino_t inode, const char* name, const c
   } else if ((flags & XATTR_REPLACE) != 0) {
     change.mode = static_cast<std::uint8_t>(XattrMode::kReplaceOnly);
   }
-  // When it is set, too: a question asked before may be answered "absent" until then.
-  auto done = [&server, request, inode = change.inode](Result<Unit> result) {
-    server.forget_capability(inode);
-    server.answer_unit(request)(std::move(result));
-  };
-  server.forget_capability(change.inode);
-  server.started(request, server.client().set_xattr(std::move(change), done));
+  if (name == kAccessAclName) {
+    set_access_acl(request, change);
+  } else {
+    set_xattr(request, std::move(change));
+  }
+}
+
+// As on local filesystems, who may not read trusted attributes is not told their names.
+bool hides_trusted(fuse_req_t request, const std::vector<std::string>& names) {
+  const auto is_trusted = [](const std::string& name) { return name.starts_with("trusted."); };
+  return std::any_of(names.begin(), names.end(), is_trusted) &&
+         !caller_of(request).is_capable(CAP_SYS_ADMIN);
 }
 
 void op_listxattr(fuse_req_t request, fuse_ino_t inode, std::size_t size) {
   FuseServer& server = server_of(request);
   auto done = server.answer<std::vector<std::string>>(
       request, [request, size](const std::vector<std::string>& names) {
+        const bool hides = hides_trusted(request, names);
         std::string list;
         for (const std::string& name : names) {
+          if (hides && name.starts_with("trusted.")) {
+            continue;
+          }
           list.append(name);
           list.push_back('\0');
         }

@@ -6,6 +6,7 @@
 
 #include "common/assert.h"
 #include "master/core/chunk_manager.h"
+#include "master/core/xattr_rows.h"
 
 namespace dfs::master {
 
@@ -153,6 +154,7 @@ Status MetadataCheck::check_inodes(OpContext& context) {
       break;
     }
     ++answer_.rows_checked;
+    DFS_CHECK_OK(check_xattrs(context, inode));
     if (inode.attributes.ctime < range_begun_) {
       DFS_CHECK_OK(check_link_count(context, inode));
     }
@@ -184,6 +186,29 @@ Status MetadataCheck::check_link_count(OpContext& context, const InodeRow& inode
                std::to_string(links_expected));
   }
   return attributes.link_count == 0 ? check_is_orphan(context, attributes.inode) : ok();
+}
+
+Status MetadataCheck::check_xattrs(OpContext& context, const InodeRow& inode) {
+  const Attributes& attributes = inode.attributes;
+  DFS_TRY(const std::vector<std::string> names, context.store.xattr_names(attributes.inode));
+  if (attributes.xattr_kinds != xattr_kinds(names)) {
+    report(attributes.inode, ChunkId{},
+           "has other extended attributes than its row says: some cannot be seen");
+    return ok();
+  }
+  for (const std::string_view name : {kAccessAclName, kDefaultAclName}) {
+    const auto acl = stored_acl(context, inode, name);
+    if (!acl && acl.code() != ErrorCode::kCorrupt) {
+      return acl.error();
+    }
+    const bool is_wrong = !acl || (name == kAccessAclName && !acl->is_empty() &&
+                                   acl->permissions() != (attributes.mode & kModeAccess));
+    if (is_wrong) {
+      report(attributes.inode, ChunkId{},
+             std::string(name) + " is damaged or differs from the permission bits");
+    }
+  }
+  return ok();
 }
 
 Status MetadataCheck::check_is_orphan(OpContext& context, InodeId inode) {

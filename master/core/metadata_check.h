@@ -51,6 +51,7 @@ class MetadataCheck {
   Status check_entry(OpContext& context, const EntryRow& entry);
   Status check_inodes(OpContext& context);
   Status check_link_count(OpContext& context, const InodeRow& inode);
+  Status check_xattrs(OpContext& context, const InodeRow& inode);
   Status check_is_orphan(OpContext& context, InodeId inode);
 
   // Pass 2: metadata_check_contents.cc. Ranges of chunks.

@@ -1,9 +1,12 @@
 // Makes files, directories, symlinks and special files.
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
 #include "master/core/session_table.h"
+#include "master/core/xattr_rows.h"
 #include "proto/limits.h"
 
 namespace dfs::master {
@@ -28,7 +31,11 @@ bool is_known_type(std::uint32_t mode) {
 }
 
 Status validate(const CreateRequest& request) {
-  DFS_CHECK_OK(check_name(request.name));
+  if (!request.is_unnamed) {
+    DFS_CHECK_OK(check_name(request.name));
+  } else if ((request.mode & kModeTypeMask) != kModeRegular || !request.pin) {
+    return make_error(ErrorCode::kInvalidArgument, "only an open file can be without a name");
+  }
   if (!is_known_type(request.mode) || (request.mode & ~(kModeTypeMask | kModePermissions)) != 0) {
     return make_error(ErrorCode::kInvalidArgument, "not a mode an inode can have");
   }
@@ -57,6 +64,7 @@ InodeRow new_inode(const CreateRequest& request, const Attributes& parent, Times
   attributes.mtime = now;
   attributes.ctime = now;
   attributes.policy = parent.policy;
+  attributes.xattr_kinds = 0;
   if ((parent.mode & kModeSetGid) != 0) {
     attributes.gid = parent.gid;
   }
@@ -67,6 +75,76 @@ InodeRow new_inode(const CreateRequest& request, const Attributes& parent, Times
     row.parent = parent.inode;
   }
   return row;
+}
+
+// What a new inode gets from its directory's default ACL, as text of its own attributes.
+struct InheritedAcls {
+  std::optional<std::string> access;
+  std::optional<std::string> default_acl;
+};
+
+// Also takes from `mode` what the ACL, or without one the umask, does not allow.
+Result<InheritedAcls> inherit_acls(OpContext& context, const InodeRow& parent, std::uint32_t umask,
+                                   std::uint32_t& mode) {
+  InheritedAcls acls;
+  if ((mode & kModeTypeMask) == kModeSymlink) {
+    return acls;
+  }
+  DFS_TRY(PosixAcl acl, stored_acl(context, parent, kDefaultAclName));
+  if (acl.is_empty()) {
+    mode &= ~(umask & kModeAccess);
+    return acls;
+  }
+  if ((mode & kModeTypeMask) == kModeDirectory) {
+    acls.default_acl = acl.encode();
+  }
+  acl.restrict_to(mode);
+  mode = (mode & ~kModeAccess) | acl.permissions();
+  if (!acl.is_only_mode()) {
+    acls.access = acl.encode();
+  }
+  return acls;
+}
+
+Status put_acls(OpContext& context, const InheritedAcls& acls, InodeRow& row) {
+  if (acls.access) {
+    DFS_CHECK_OK(put_xattr(context, row, std::string(kAccessAclName), *acls.access));
+  }
+  if (acls.default_acl) {
+    DFS_CHECK_OK(put_xattr(context, row, std::string(kDefaultAclName), *acls.default_acl));
+  }
+  return ok();
+}
+
+// Numbers the inode and writes it with what it inherits.
+Status put_new_inode(OpContext& context, const InheritedAcls& acls, bool pin, InodeRow& row) {
+  DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextInode));
+  row.attributes.inode = InodeId{number};
+  DFS_TRY(row.attributes.data_version, context.take_number(Counter::kDataVersion));
+  DFS_CHECK_OK(put_acls(context, acls, row));
+  DFS_CHECK_OK(context.store.put_inode(row));
+  DFS_CHECK_OK(context.add_to_counter(Counter::kInodes, 1));
+  if (pin) {
+    context.sessions.pin(context, context.session, row.attributes.inode);
+  }
+  return ok();
+}
+
+// An orphan from the start: the pin keeps it, and it goes with that unless it got a name. Its
+// directory does not change.
+Result<EntryReply> create_unnamed(OpContext& context, const CreateRequest& request,
+                                  const InodeRow& directory) {
+  InodeRow row = new_inode(request, directory.attributes, context.now);
+  row.attributes.link_count = 0;
+  row.parent = request.parent;
+  DFS_TRY(const InheritedAcls acls,
+          inherit_acls(context, directory, request.umask, row.attributes.mode));
+  DFS_CHECK_OK(put_new_inode(context, acls, request.pin, row));
+  DFS_CHECK_OK(context.store.put_orphan(
+      {.inode = row.attributes.inode, .since = context.now, .unlinked_by = context.session}));
+  DFS_TRY(EntryReply reply, make_entry_reply(context, row));
+  reply.parent = directory.attributes;
+  return reply;
 }
 
 Result<EntryReply> answer_existing(OpContext& context, const CreateRequest& request,
@@ -88,6 +166,9 @@ Result<EntryReply> answer_existing(OpContext& context, const CreateRequest& requ
 Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
   DFS_CHECK_OK(validate(request));
   DFS_TRY(InodeRow parent, require_linked_directory(context, request.parent));
+  if (request.is_unnamed) {
+    return create_unnamed(context, request, parent);
+  }
   DFS_TRY(const NamePlace place, find_name(context, request.parent, request.name));
   if (place.entry) {
     return answer_existing(context, request, place.entry->inode);
@@ -96,6 +177,8 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
     return make_error(ErrorCode::kNoSpace, "too many names with one hash in a directory");
   }
   InodeRow row = new_inode(request, parent.attributes, context.now);
+  DFS_TRY(const InheritedAcls acls,
+          inherit_acls(context, parent, request.umask, row.attributes.mode));
   if (row.attributes.is_directory()) {
     if (parent.attributes.link_count >= kLinkCountMax) {
       return make_error(ErrorCode::kTooManyLinks);
@@ -103,20 +186,13 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
     ++parent.attributes.link_count;
   }
 
-  DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextInode));
-  row.attributes.inode = InodeId{number};
-  DFS_TRY(row.attributes.data_version, context.take_number(Counter::kDataVersion));
-  DFS_CHECK_OK(context.store.put_inode(row));
+  DFS_CHECK_OK(put_new_inode(context, acls, request.pin, row));
   DFS_CHECK_OK(context.store.put_entry({.parent = request.parent,
                                         .cookie = place.free_cookie,
                                         .name = request.name,
                                         .inode = row.attributes.inode}));
   DFS_CHECK_OK(touch_directory(context, parent));
   DFS_CHECK_OK(context.store.put_inode(parent));
-  DFS_CHECK_OK(context.add_to_counter(Counter::kInodes, 1));
-  if (request.pin) {
-    context.sessions.pin(context, context.session, row.attributes.inode);
-  }
   DFS_TRY(EntryReply reply, make_entry_reply(context, row));
   reply.parent = parent.attributes;
   return reply;

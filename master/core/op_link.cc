@@ -11,7 +11,8 @@ Result<EntryReply> apply(OpContext& context, const LinkRequest& request) {
   if (row.attributes.is_directory()) {
     return make_error(ErrorCode::kNotPermitted);
   }
-  if (row.attributes.link_count == 0) {
+  const bool never_had_a_name = row.attributes.link_count == 0 && row.parent.is_set();
+  if (row.attributes.link_count == 0 && !never_had_a_name) {
     return make_error(ErrorCode::kNotFound, "the file was removed and is only held open");
   }
   if (row.attributes.link_count >= kLinkCountMax) {
@@ -20,6 +21,10 @@ Result<EntryReply> apply(OpContext& context, const LinkRequest& request) {
   DFS_TRY(const std::uint64_t cookie,
           require_free_place(context, request.new_parent, request.new_name));
 
+  if (never_had_a_name) {
+    DFS_CHECK_OK(context.store.erase_orphan(request.inode));
+    row.parent = {};
+  }
   ++row.attributes.link_count;
   row.attributes.ctime = context.now;
   DFS_CHECK_OK(context.store.put_inode(row));

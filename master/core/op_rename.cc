@@ -160,6 +160,25 @@ Status put_moved(OpContext& context, InodeRow& row, InodeId new_parent) {
   return context.store.put_inode(row);
 }
 
+// What a union filesystem takes for "removed here": a character device 0:0.
+Result<InodeId> make_whiteout(OpContext& context, const Plan& plan, const RenameRequest& request) {
+  InodeRow row;
+  DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextInode));
+  Attributes& attributes = row.attributes;
+  attributes.inode = InodeId{number};
+  attributes.mode = kModeCharacterDevice;
+  attributes.uid = request.uid;
+  attributes.gid = request.gid;
+  attributes.link_count = 1;
+  attributes.atime = attributes.mtime = attributes.ctime = context.now;
+  attributes.policy = plan.parent.attributes.policy;
+  attributes.xattr_kinds = 0;
+  DFS_TRY(attributes.data_version, context.take_number(Counter::kDataVersion));
+  DFS_CHECK_OK(context.store.put_inode(row));
+  DFS_CHECK_OK(context.add_to_counter(Counter::kInodes, 1));
+  return attributes.inode;
+}
+
 Status move_names(OpContext& context, Plan& plan, const RenameRequest& request) {
   const std::uint64_t target_cookie =
       plan.target.entry ? plan.target.entry->cookie : plan.target.free_cookie;
@@ -167,13 +186,18 @@ Status move_names(OpContext& context, Plan& plan, const RenameRequest& request) 
                                         .cookie = target_cookie,
                                         .name = request.new_name,
                                         .inode = plan.source.inode}));
-  if (plan.mode != RenameMode::kExchange) {
+  InodeId left_behind;
+  if (plan.mode == RenameMode::kExchange) {
+    left_behind = plan.target.entry->inode;
+  } else if (request.leaves_whiteout) {
+    DFS_TRY(left_behind, make_whiteout(context, plan, request));
+  } else {
     return context.store.erase_entry(request.parent, plan.source.cookie);
   }
   return context.store.put_entry({.parent = request.parent,
                                   .cookie = plan.source.cookie,
                                   .name = request.name,
-                                  .inode = plan.target.entry->inode});
+                                  .inode = left_behind});
 }
 
 // A row in two roles would be written twice with different contents. The checks before leave that
@@ -217,7 +241,8 @@ Result<RenameReply> carry_out(OpContext& context, Plan& plan, const RenameReques
 Result<RenameReply> apply(OpContext& context, const RenameRequest& request) {
   DFS_CHECK_OK(check_name(request.name));
   DFS_CHECK_OK(check_name(request.new_name));
-  if (request.mode > kRenameModeMax) {
+  const bool is_exchange = request.mode == static_cast<std::uint8_t>(RenameMode::kExchange);
+  if (request.mode > kRenameModeMax || (is_exchange && request.leaves_whiteout)) {
     return make_error(ErrorCode::kInvalidArgument, "unknown rename mode");
   }
   DFS_TRY(Plan plan, read_rows(context, request));

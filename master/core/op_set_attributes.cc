@@ -1,6 +1,7 @@
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
 #include "master/core/truncate.h"
+#include "master/core/xattr_rows.h"
 #include "proto/limits.h"
 
 namespace dfs::master {
@@ -46,6 +47,19 @@ void set_mode_and_owner(const SetAttributesRequest& request, Attributes& attribu
   }
 }
 
+// chmod(2) changes the access ACL along. Before anything is written: the ACL may be damaged.
+Result<PosixAcl> acl_for_mode(OpContext& context, const InodeRow& row,
+                              const SetAttributesRequest& request) {
+  if (!request.mode) {
+    return PosixAcl{};
+  }
+  DFS_TRY(PosixAcl acl, stored_acl(context, row, kAccessAclName));
+  if (!acl.is_empty()) {
+    acl.set_permissions(*request.mode);
+  }
+  return acl;
+}
+
 // A read that was noted, and nothing else.
 bool is_only_access(const SetAttributesRequest& request) {
   return request.was_read && !request.mode && !request.uid && !request.gid && !request.size_bytes &&
@@ -86,10 +100,14 @@ Status set_size(OpContext& context, std::uint64_t size_bytes, InodeRow& row) {
 Result<AttributesReply> apply(OpContext& context, const SetAttributesRequest& request) {
   DFS_TRY(InodeRow row, require_inode(context, request.inode));
   DFS_CHECK_OK(validate(request, row.attributes));
+  DFS_TRY(const PosixAcl acl, acl_for_mode(context, row, request));
   const std::uint64_t version_before = row.attributes.data_version;
   set_mode_and_owner(request, row.attributes);
   if (request.size_bytes) {
     DFS_CHECK_OK(set_size(context, *request.size_bytes, row));
+  }
+  if (!acl.is_empty()) {
+    DFS_CHECK_OK(put_xattr(context, row, std::string(kAccessAclName), acl.encode()));
   }
   set_times(request, context.now, row.attributes);
   DFS_CHECK_OK(context.store.put_inode(row));

@@ -12,6 +12,7 @@
 #include "proto/namespace_messages.h"
 #include "proto/node_messages.h"
 #include "proto/session_messages.h"
+#include "proto/xattr_messages.h"
 
 namespace dfs::master {
 

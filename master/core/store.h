@@ -21,8 +21,10 @@ namespace dfs::master {
 
 struct InodeRow {
   Attributes attributes;
-  InodeId parent;              // of a directory: where ".." leads; else 0
-  std::string symlink_target;  // of a symlink
+  // Of a directory: where ".." leads. Of a file that never had a name (O_TMPFILE): the directory it
+  // was made for. Else 0.
+  InodeId parent;
+  std::string symlink_target;
 };
 
 // A name. The cookie is the entry's place in its directory, see name_hash.h.

@@ -18,7 +18,7 @@ CREATE TABLE inodes(
   mtime_s INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
   ctime_s INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
   data_version INTEGER NOT NULL, replicas INTEGER NOT NULL, min_replicas INTEGER NOT NULL,
-  parent INTEGER NOT NULL, symlink_target BLOB NOT NULL);
+  parent INTEGER NOT NULL, symlink_target BLOB NOT NULL, xattr_kinds INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE entries(
   parent INTEGER NOT NULL, cookie INTEGER NOT NULL, name BLOB NOT NULL, inode INTEGER NOT NULL,
   PRIMARY KEY(parent, cookie)) WITHOUT ROWID;
@@ -54,24 +54,38 @@ CREATE TABLE orphans(
   unlinked_by INTEGER NOT NULL);
 )sql";
 
+// From version 1, which knew no ACLs: an inode's row says which kinds of attributes it has
+// (kXattrCapability, kXattrOther).
+constexpr const char* kUpgradeFrom1 = R"sql(
+ALTER TABLE inodes ADD COLUMN xattr_kinds INTEGER NOT NULL DEFAULT 0;
+UPDATE inodes SET xattr_kinds = xattr_kinds | 4
+  WHERE inode IN (SELECT inode FROM xattrs WHERE name = CAST('security.capability' AS BLOB));
+UPDATE inodes SET xattr_kinds = xattr_kinds | 8
+  WHERE inode IN (SELECT inode FROM xattrs WHERE name <> CAST('security.capability' AS BLOB));
+)sql";
+constexpr const char* kOldestVersion = "1";
+
 }  // namespace
 
-Result<bool> check_schema(SqliteDatabase& database) {
+Result<SchemaState> check_schema(SqliteDatabase& database) {
   DFS_TRY(const std::string tables, database.text_of("SELECT count(*) FROM sqlite_master"));
   DFS_TRY(const std::string application, database.text_of("PRAGMA application_id"));
   DFS_TRY(const std::string version, database.text_of("PRAGMA user_version"));
   if (tables == "0" && application == "0") {
-    return true;
+    return SchemaState::kNone;
   }
   if (application != std::to_string(kApplicationId)) {
     return make_error(ErrorCode::kWrongFormat, "it is an SQLite database, but not a dfs master's");
+  }
+  if (version == kOldestVersion) {
+    return SchemaState::kOlder;
   }
   if (version != std::to_string(kSchemaVersion)) {
     return make_error(ErrorCode::kWrongFormat, "its schema has version " + version +
                                                    ", and this dfs-master knows version " +
                                                    std::to_string(kSchemaVersion) + " only");
   }
-  return false;
+  return SchemaState::kCurrent;
 }
 
 Status create_schema(SqliteDatabase& database) {
@@ -81,6 +95,14 @@ Status create_schema(SqliteDatabase& database) {
   DFS_CHECK_OK(database.execute("PRAGMA application_id = " + std::to_string(kApplicationId)));
   DFS_CHECK_OK(database.execute("PRAGMA user_version = " + version));
   return ok();
+}
+
+Status upgrade_schema(SqliteDatabase& database) {
+  DFS_CHECK_OK(database.execute(kUpgradeFrom1));
+  const std::string version = std::to_string(kSchemaVersion);
+  DFS_CHECK_OK(
+      database.execute("UPDATE meta SET value = '" + version + "' WHERE key = 'schema_version'"));
+  return database.execute("PRAGMA user_version = " + version);
 }
 
 }  // namespace dfs::master

@@ -9,13 +9,22 @@
 namespace dfs::master {
 
 inline constexpr std::uint32_t kApplicationId = 0x4446534d;  // "DFSM"
-inline constexpr std::uint32_t kSchemaVersion = 1;
+inline constexpr std::uint32_t kSchemaVersion = 2;
 
-// Whether the file holds no database yet. Fails with kWrongFormat for one that is not ours or is
-// newer than this program, naming the versions; with kIo, kCorrupt.
-Result<bool> check_schema(SqliteDatabase& database);
+enum class SchemaState : std::uint8_t {
+  kNone,  // no database yet
+  kOlder,
+  kCurrent,
+};
+
+// What the file holds. Fails with kWrongFormat for a database that is not ours or is newer than
+// this program, naming the versions; with kIo, kCorrupt.
+Result<SchemaState> check_schema(SqliteDatabase& database);
 
 // Makes the tables. Inside a transaction.
 Status create_schema(SqliteDatabase& database);
+
+// Makes an older database one of this version. Inside a transaction.
+Status upgrade_schema(SqliteDatabase& database);
 
 }  // namespace dfs::master

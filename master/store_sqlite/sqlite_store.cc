@@ -44,6 +44,7 @@ InodeRow root_directory(const SqliteStore::Options& options) {
   root.attributes.mtime = options.now;
   root.attributes.ctime = options.now;
   root.attributes.policy = options.root_policy;
+  root.attributes.xattr_kinds = 0;
   root.parent = kRootInode;
   return root;
 }
@@ -73,14 +74,14 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open_checked(const std::string
                                                                const Options& options) {
   DFS_TRY(auto database, SqliteDatabase::open(path, options.vfs));
   // Looked at before anything is changed: a foreign or newer file stays as it is.
-  DFS_TRY(const bool is_new, check_schema(*database));
+  DFS_TRY(const SchemaState schema, check_schema(*database));
   DFS_CHECK_OK(configure(*database, path, options.cache_bytes));
   std::unique_ptr<SqliteStore> store(new SqliteStore(std::move(database)));
-  if (is_new) {
-    auto created = store->create(options);
-    if (!created) {
+  if (schema != SchemaState::kCurrent) {
+    auto made = schema == SchemaState::kNone ? store->create(options) : store->upgrade();
+    if (!made) {
       store->rollback();
-      return std::move(created).error();
+      return std::move(made).error();
     }
   }
   return store;
@@ -95,6 +96,12 @@ Status SqliteStore::create(const Options& options) {
   DFS_CHECK_OK(put_inode(root_directory(options)));
   DFS_CHECK_OK(set_counter(Counter::kNextInode, kRootInode.value + 1));
   DFS_CHECK_OK(set_counter(Counter::kInodes, 1));
+  return commit(true);
+}
+
+Status SqliteStore::upgrade() {
+  DFS_CHECK_OK(begin());
+  DFS_CHECK_OK(upgrade_schema(*database_));
   return commit(true);
 }
 

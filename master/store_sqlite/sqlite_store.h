@@ -123,6 +123,7 @@ class SqliteStore final : public Store {
   static Result<std::unique_ptr<SqliteStore>> open_checked(const std::string& path,
                                                            const Options& options);
   Status create(const Options& options);
+  Status upgrade();
   Status write_counters();
 
   std::unique_ptr<SqliteDatabase> database_;

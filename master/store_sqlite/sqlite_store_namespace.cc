@@ -46,6 +46,7 @@ InodeRow inode_at(const Query& query, int first) {
   attributes.policy.min_replicas = query.number32(first + 16);
   row.parent = InodeId{query.number(first + 17)};
   row.symlink_target = query.bytes(first + 18);
+  attributes.xattr_kinds = query.number32(first + 19);
   return row;
 }
 
@@ -59,10 +60,10 @@ Status SqliteStore::put_inode(const InodeRow& row) {
   DFS_ASSERT(row.attributes.inode.is_set());
   const Attributes& a = row.attributes;
   Query query = database_->query(
-      "INSERT OR REPLACE INTO inodes VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+      "INSERT OR REPLACE INTO inodes VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
   query.bind(a.inode, a.mode, a.link_count, a.uid, a.gid, a.device, a.size_bytes, a.used_bytes);
   query.bind(a.atime, a.mtime, a.ctime, a.data_version, a.policy.replicas, a.policy.min_replicas);
-  return query.bind(row.parent, row.symlink_target).run();
+  return query.bind(row.parent, row.symlink_target, a.xattr_kinds).run();
 }
 
 Status SqliteStore::erase_inode(InodeId inode) {

@@ -133,9 +133,6 @@ class NamespaceTest(ClusterTest):
         self.assertEqual(os.getxattr(path, "user.two"), b"\0binary\xff")
         with self.assertRaises(FileExistsError):
             os.setxattr(path, "user.one", b"2", os.XATTR_CREATE)
-        with self.assertRaises(OSError) as caught:
-            os.setxattr(path, "system.posix_acl_access", b"\x02\0\0\0")
-        self.assertEqual(caught.exception.errno, errno.EOPNOTSUPP)
         os.removexattr(path, "user.one")
         with self.assertRaises(OSError):
             os.getxattr(path, "user.one")

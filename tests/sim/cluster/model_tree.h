@@ -15,6 +15,7 @@
 #include "common/ids.h"
 #include "proto/attributes.h"
 #include "proto/namespace_messages.h"
+#include "proto/xattr_messages.h"
 
 namespace dfs::sim {
 

@@ -34,7 +34,7 @@ std::uint64_t FakeKernel::send(std::uint32_t opcode, std::uint64_t node, std::st
   header.nodeid = node;
   header.uid = uid;
   header.gid = gid;
-  header.pid = 4242;
+  header.pid = pid;
   next_unique_ += 2;  // odd numbers mark interrupts to the kernel
   const std::string message = raw(header) + std::string(payload);
   EXPECT_EQ(::send(socket_.get(), message.data(), message.size(), MSG_NOSIGNAL),

@@ -55,6 +55,7 @@ class FakeKernel {
 
   std::uint32_t uid = 1000;
   std::uint32_t gid = 1000;
+  std::uint32_t pid = 4242;
 
  private:
   void receive();

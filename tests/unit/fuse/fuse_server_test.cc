@@ -132,6 +132,49 @@ TEST_F(FuseServerTest, truncation_comes_with_open) {
   release(file);
 }
 
+TEST_F(FuseServerTest, a_file_without_a_name_can_be_given_one) {
+  fuse_create_in in{};
+  in.flags = O_RDWR | O_TMPFILE;
+  in.mode = S_IFREG | 0666;
+  in.umask = 022;
+  const Answer answer = call(FUSE_TMPFILE, kRoot, raw(in) + terminated("/"));
+  ASSERT_EQ(answer.error, 0);
+  const auto made = answer.at<fuse_entry_out>();
+  EXPECT_EQ(made.attr.nlink, 0u);
+  EXPECT_EQ(made.attr.mode, S_IFREG | 0644u);
+  const auto reply = answer.at<fuse_open_out>(sizeof(fuse_entry_out));
+  const Opened file{.inode = made.nodeid, .handle = reply.fh, .reply = reply};
+  EXPECT_EQ(lookups(made.nodeid), 1u);
+  EXPECT_EQ(write(file, 0, "text"), 0);
+  fuse_link_in link{};
+  link.oldnodeid = made.nodeid;
+  EXPECT_EQ(call(FUSE_LINK, kRoot, raw(link) + terminated("named")).at<fuse_entry_out>().attr.nlink,
+            1u);
+  release(file);
+  run_for(std::chrono::seconds(5));
+  const Opened again = open(lookup(kRoot, "named").nodeid, O_RDONLY);
+  EXPECT_EQ(read(again, 0, 100), "text");
+  release(again);
+}
+
+TEST_F(FuseServerTest, a_file_that_stays_without_a_name_goes_with_its_last_close) {
+  fuse_create_in in{};
+  in.flags = O_RDWR | O_TMPFILE;
+  in.mode = S_IFREG | 0666;
+  const Answer answer = call(FUSE_TMPFILE, kRoot, raw(in) + terminated("/"));
+  ASSERT_EQ(answer.error, 0);
+  const auto reply = answer.at<fuse_open_out>(sizeof(fuse_entry_out));
+  const Opened file{
+      .inode = answer.at<fuse_entry_out>().nodeid, .handle = reply.fh, .reply = reply};
+  EXPECT_EQ(write(file, 0, "text"), 0);
+  release(file);
+  EXPECT_EQ(client->usage().dirty_bytes, 0u);
+  run_for(std::chrono::seconds(60));
+  EXPECT_EQ(error_of(FUSE_GETATTR, file.inode, raw(fuse_getattr_in{})), ESTALE);
+  // With another name it is nothing we know.
+  EXPECT_EQ(error_of(FUSE_TMPFILE, kRoot, raw(in) + terminated("name")), ENOSYS);
+}
+
 TEST_F(FuseServerTest, append_goes_to_the_true_end_and_drops_the_kernels_pages) {
   const Opened file = create(kRoot, "f");
   EXPECT_EQ(write(file, 0, "0123456789"), 0);

@@ -1,6 +1,4 @@
-// Listings and extended attributes.
-#include <sys/xattr.h>
-
+// Listings.
 #include <cerrno>
 #include <map>
 
@@ -106,59 +104,6 @@ TEST_F(FuseListing, with_attributes_counts_what_it_names) {
     forget(entry.counted_inode, 1);
   }
   EXPECT_EQ(server->known_inodes(), 1u);
-}
-
-class FuseXattr : public FuseRig {
- protected:
-  void SetUp() override {
-    start();
-    node_ = make_directory(kRoot, "d");
-  }
-  std::uint64_t node_ = 0;
-};
-
-TEST_F(FuseXattr, size_is_asked_first) {
-  EXPECT_EQ(set_xattr(node_, "user.a", "value"), 0);
-  EXPECT_EQ(get_xattr(node_, "user.a", 0).at<fuse_getxattr_out>().size, 5u);
-  EXPECT_EQ(get_xattr(node_, "user.a", 5).bytes, "value");
-  EXPECT_EQ(get_xattr(node_, "user.a", 4).error, ERANGE);
-  EXPECT_EQ(get_xattr(node_, "user.b", 0).error, ENODATA);
-  fuse_getxattr_in in{};
-  EXPECT_EQ(call(FUSE_LISTXATTR, node_, raw(in)).at<fuse_getxattr_out>().size, 7u);
-  in.size = 6;
-  EXPECT_EQ(error_of(FUSE_LISTXATTR, node_, raw(in)), ERANGE);
-  in.size = 100;
-  EXPECT_EQ(call(FUSE_LISTXATTR, node_, raw(in)).bytes, terminated("user.a"));
-}
-
-TEST_F(FuseXattr, set_flags_are_heeded) {
-  EXPECT_EQ(set_xattr(node_, "user.a", "1", XATTR_REPLACE), ENODATA);
-  EXPECT_EQ(set_xattr(node_, "user.a", "1", XATTR_CREATE), 0);
-  EXPECT_EQ(set_xattr(node_, "user.a", "2", XATTR_CREATE), EEXIST);
-  EXPECT_EQ(set_xattr(node_, "user.a", "", XATTR_REPLACE), 0);
-  EXPECT_EQ(get_xattr(node_, "user.a", 0).at<fuse_getxattr_out>().size, 0u);
-  EXPECT_EQ(error_of(FUSE_REMOVEXATTR, node_, terminated("user.a")), 0);
-  EXPECT_EQ(error_of(FUSE_REMOVEXATTR, node_, terminated("user.a")), ENODATA);
-}
-
-TEST_F(FuseXattr, absent_capability_is_remembered_for_a_second) {
-  const std::string name = "security.capability";
-  EXPECT_EQ(get_xattr(node_, name, 0).error, ENODATA);
-  master->pause();
-  EXPECT_EQ(get_xattr(node_, name, 0).error, ENODATA);  // no master was asked
-  run_for(std::chrono::milliseconds(1100));
-  fuse_getxattr_in in{};
-  const std::uint64_t asked = kernel->send(FUSE_GETXATTR, node_, raw(in) + terminated(name));
-  run_for(std::chrono::milliseconds(200));
-  EXPECT_FALSE(kernel->answer(asked));
-  master->resume();
-  ASSERT_TRUE(run_until([&] { return kernel->answer(asked).has_value(); }));
-  EXPECT_EQ(set_xattr(node_, name, "caps"), 0);
-  EXPECT_EQ(get_xattr(node_, name, 100).bytes, "caps");
-}
-
-TEST_F(FuseXattr, process_of_the_mount_is_told) {
-  EXPECT_EQ(get_xattr(kRoot, "dfs.client_pid", 32).bytes, std::to_string(getpid()));
 }
 
 }  // namespace

@@ -258,13 +258,21 @@ TEST_F(OpXattr, are_set_got_listed_and_removed) {
             ErrorCode::kNoAttribute);
 }
 
+TEST_F(OpXattr, other_namespaces_are_not_kept) {
+  const InodeId file = client->make_file("a");
+  for (const char* name : {"a", "user.", "system.nfs4_acl", "dfs.client_pid"}) {
+    const SetXattrRequest request{.inode = file, .name = name, .value = ""};
+    EXPECT_EQ(client->change(request).code(), ErrorCode::kNotSupported) << name;
+  }
+}
+
 TEST_F(OpXattr, are_bounded) {
   const InodeId file = client->make_file("a");
   SetXattrRequest request{.inode = file, .name = "", .value = ""};
   EXPECT_EQ(client->change(request).code(), ErrorCode::kBufferTooSmall);
-  request.name = std::string(kXattrNameBytesMax + 1, 'n');
+  request.name = "user." + std::string(kXattrNameBytesMax - 4, 'n');
   EXPECT_EQ(client->change(request).code(), ErrorCode::kBufferTooSmall);
-  request.name = std::string(kXattrNameBytesMax, 'n');
+  request.name.pop_back();
   request.value = std::string(kXattrValueBytesMax + 1, 'v');
   EXPECT_EQ(client->change(request).code(), ErrorCode::kArgumentTooBig);
   request.value.pop_back();
@@ -278,7 +286,8 @@ TEST_F(OpXattr, are_bounded) {
   request.inode = file;
   ErrorCode code = ErrorCode::kOk;
   for (int index = 0; index < 300 && code == ErrorCode::kOk; ++index) {
-    request.name = std::to_string(1000 + index) + std::string(kXattrNameBytesMax - 4, 'n');
+    request.name =
+        "user." + std::to_string(1000 + index) + std::string(kXattrNameBytesMax - 9, 'n');
     code = client->change(request).code();
   }
   EXPECT_EQ(code, ErrorCode::kNoSpace);

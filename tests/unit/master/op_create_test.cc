@@ -150,6 +150,74 @@ TEST_F(OpCreate, a_directory_holds_a_bounded_number_of_directories) {
   client->make_file("files are free", parent);
 }
 
+class OpCreateUnnamed : public MasterRig {
+ protected:
+  CreateRequest request(std::uint32_t mode = kModeRegular | 0640) {
+    CreateRequest create = create_request(kRootInode, "", mode);
+    create.is_unnamed = true;
+    create.pin = true;
+    return create;
+  }
+  ErrorCode link(InodeId inode, const std::string& name) {
+    return client->change(LinkRequest{.inode = inode, .new_parent = kRootInode, .new_name = name})
+        .code();
+  }
+  std::uint64_t orphans() { return *store().orphan_count(); }
+};
+
+TEST_F(OpCreateUnnamed, a_file_without_a_name_goes_with_its_pin) {
+  const Attributes root = client->attributes(kRootInode);
+  const auto made = client->change(request());
+  ASSERT_TRUE(made);
+  EXPECT_EQ(made->attributes.link_count, 0u);
+  EXPECT_EQ(made->attributes.mode, kModeRegular | 0640);
+  EXPECT_EQ(made->parent, root);
+  const InodeId inode = made->attributes.inode;
+  EXPECT_EQ(orphans(), 1u);
+  run_for(std::chrono::seconds(20));
+  EXPECT_EQ(client->attributes(inode).link_count, 0u);
+  ASSERT_TRUE(client->keep_alive({}, {inode}));
+  run_for(std::chrono::seconds(20));
+  EXPECT_EQ(client->ask(GetAttributesRequest{.inode = inode}).code(), ErrorCode::kStale);
+  EXPECT_EQ(orphans(), 0u);
+  EXPECT_EQ(*store().counter(Counter::kInodes), 1u);
+}
+
+TEST_F(OpCreateUnnamed, a_link_names_it_for_good) {
+  const auto made = client->change(request());
+  ASSERT_TRUE(made);
+  const InodeId inode = made->attributes.inode;
+  EXPECT_EQ(link(inode, "a"), ErrorCode::kOk);
+  EXPECT_EQ(orphans(), 0u);
+  EXPECT_EQ(client->attributes(inode).link_count, 1u);
+  ASSERT_TRUE(client->keep_alive({}, {inode}));
+  run_for(std::chrono::seconds(20));
+  EXPECT_EQ(client->lookup("a"), ErrorCode::kOk);
+  // From here on it is a file like any other: without its last name it gets no other.
+  ASSERT_TRUE(client->keep_alive({inode}, {}));
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  EXPECT_EQ(link(inode, "b"), ErrorCode::kNotFound);
+  EXPECT_EQ(orphans(), 1u);
+}
+
+TEST_F(OpCreateUnnamed, survives_a_restart_of_the_master_and_can_still_be_named) {
+  const auto made = client->change(request());
+  ASSERT_TRUE(made);
+  restart_after_kill();
+  ASSERT_TRUE(client->keep_alive({made->attributes.inode}, {}, true));
+  EXPECT_EQ(link(made->attributes.inode, "a"), ErrorCode::kOk);
+}
+
+TEST_F(OpCreateUnnamed, only_an_open_regular_file_can_be_without_a_name) {
+  EXPECT_EQ(client->change(request(kModeDirectory | 0755)).code(), ErrorCode::kInvalidArgument);
+  CreateRequest unpinned = request();
+  unpinned.pin = false;
+  EXPECT_EQ(client->change(unpinned).code(), ErrorCode::kInvalidArgument);
+  CreateRequest misplaced = request();
+  misplaced.parent = client->make_file("f");
+  EXPECT_EQ(client->change(misplaced).code(), ErrorCode::kNotDirectory);
+}
+
 TEST_F(OpCreate, inode_numbers_are_never_given_twice) {
   const InodeId first = client->make_file("a");
   EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);

@@ -41,6 +41,33 @@ TEST_F(OpRename, gives_a_file_another_name) {
   EXPECT_EQ(reply->changed, changed);
 }
 
+TEST_F(OpRename, can_leave_a_whiteout_behind) {
+  const InodeId file = client->make_file("a");
+  const InodeId directory = client->make_directory("d");
+  RenameRequest request{.parent = kRootInode,
+                        .name = "a",
+                        .new_parent = directory,
+                        .new_name = "b",
+                        .mode = static_cast<std::uint8_t>(RenameMode::kNoReplace),
+                        .leaves_whiteout = true,
+                        .uid = 5,
+                        .gid = 6};
+  ASSERT_TRUE(client->change(request));
+  EXPECT_EQ(inode_of("b", directory), file);
+  const Attributes left = client->attributes(inode_of("a"));
+  EXPECT_EQ(left.mode, kModeCharacterDevice);
+  EXPECT_EQ(left.device, 0u);
+  EXPECT_EQ(left.link_count, 1u);
+  EXPECT_EQ(left.uid, 5u);
+  EXPECT_EQ(left.gid, 6u);
+  EXPECT_EQ(*store().counter(Counter::kInodes), 4u);
+  ASSERT_TRUE(client->repeat(request));  // the same answer again, and no second one
+  EXPECT_EQ(*store().counter(Counter::kInodes), 4u);
+  request.mode = static_cast<std::uint8_t>(RenameMode::kExchange);
+  request.name = "d";
+  EXPECT_EQ(client->change(request).code(), ErrorCode::kInvalidArgument);
+}
+
 TEST_F(OpRename, replaces_a_file_and_leaves_it_without_a_name) {
   const InodeId moved = client->make_file("a");
   const InodeId replaced = client->make_file("b");

@@ -9,6 +9,8 @@
 #include "master/core/chunk_manager.h"
 #include "master/core/number_reserve.h"
 #include "proto/block.h"
+#include "proto/xattr_kinds.h"
+#include "tests/unit/master/acl_text.h"
 #include "tests/unit/master/chunk_rig.h"
 
 namespace dfs::master {
@@ -242,6 +244,14 @@ TEST_F(Reclaim, the_check_finds_nothing_wrong_while_everything_changes) {
 TEST_F(Reclaim, the_check_finds_what_is_wrong) {
   const InodeId file = client->make_file("a");
   const InodeId other = client->make_file("b");
+  const InodeId unseen = client->make_file("c");
+  const InodeId damaged = client->make_file("d");
+  const InodeId differs = client->make_file("e");
+  const std::string acl(kAccessAclName);
+  for (const InodeId inode : {damaged, differs}) {
+    ASSERT_TRUE(client->change(SetXattrRequest{
+        .inode = inode, .name = acl, .value = acl_bytes("u::rw-,g::r--,m::rwx,o::---")}));
+  }
   const auto chunk = open_chunk();
   write(chunk, file, 0, 4096);
   write(chunk, other, 0, 4096);
@@ -255,6 +265,9 @@ TEST_F(Reclaim, the_check_finds_what_is_wrong) {
     inode->attributes.link_count = 2;
     inode->attributes.used_bytes = 1;
     DFS_CHECK_OK(context.store.put_inode(*inode));
+    DFS_CHECK_OK(context.store.put_xattr(unseen, "user.a", "a"));
+    DFS_CHECK_OK(context.store.put_xattr(damaged, acl, "damaged"));
+    DFS_CHECK_OK(context.store.put_xattr(differs, acl, acl_bytes("u::r--,g::r--,m::r--,o::---")));
     return context.store.erase_inode(other);
   }));
   std::vector<std::string> found;
@@ -266,6 +279,13 @@ TEST_F(Reclaim, the_check_finds_what_is_wrong) {
                        [&](const auto& line) { return line.find(text) != std::string::npos; });
   };
   EXPECT_TRUE(has("names an inode that does not exist"));
+  EXPECT_TRUE(has("other extended attributes than its row says"));
+  EXPECT_EQ(std::count_if(found.begin(), found.end(),
+                          [](const auto& line) {
+                            return line.find("posix_acl_access is damaged or differs") !=
+                                   std::string::npos;
+                          }),
+            2);
   EXPECT_TRUE(has("has 1 names, not 2"));
   EXPECT_TRUE(has("its attributes say 1"));
   EXPECT_TRUE(has("its row says 8197"));

@@ -123,12 +123,41 @@ TEST_F(SqliteStoreTest, a_crash_while_the_database_is_made_leaves_none_or_all_of
 }
 
 TEST_F(SqliteStoreTest, a_newer_schema_is_refused_by_its_number) {
-  run_sql("PRAGMA user_version = 2");
+  run_sql("PRAGMA user_version = 3");
   const auto opened = open();
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.code(), ErrorCode::kWrongFormat);
-  EXPECT_NE(opened.error().detail.find("version 2"), std::string::npos) << opened.error().detail;
+  EXPECT_NE(opened.error().detail.find("version 3"), std::string::npos) << opened.error().detail;
   EXPECT_NE(opened.error().detail.find(kPath), std::string::npos);
+}
+
+TEST_F(SqliteStoreTest, a_database_of_the_first_version_is_brought_to_this_one) {
+  InodeRow plain;
+  plain.attributes.inode = InodeId{10};
+  plain.attributes.mode = kModeRegular | 0640;
+  plain.symlink_target = "last before the new column";
+  InodeRow with_both = plain;
+  with_both.attributes.inode = InodeId{11};
+  InodeRow with_one = plain;
+  with_one.attributes.inode = InodeId{12};
+  commit([&]() -> Status {
+    for (const InodeRow& row : {plain, with_both, with_one}) {
+      DFS_CHECK_OK(store_->put_inode(row));
+    }
+    DFS_CHECK_OK(store_->put_xattr(InodeId{11}, "security.capability", "c"));
+    DFS_CHECK_OK(store_->put_xattr(InodeId{11}, "user.a", "a"));
+    return store_->put_xattr(InodeId{12}, "security.capability", "c");
+  });
+  run_sql("ALTER TABLE inodes DROP COLUMN xattr_kinds; PRAGMA user_version = 1");
+  for (int again = 0; again < 2; ++again) {
+    reopen();
+    plain.attributes.xattr_kinds = 0;
+    EXPECT_EQ((*(*store_->inode(InodeId{10}))).attributes, plain.attributes);
+    EXPECT_EQ((*(*store_->inode(InodeId{10}))).symlink_target, plain.symlink_target);
+    EXPECT_EQ((*(*store_->inode(InodeId{11}))).attributes.xattr_kinds,
+              kXattrCapability | kXattrOther);
+    EXPECT_EQ((*(*store_->inode(InodeId{12}))).attributes.xattr_kinds, kXattrCapability);
+  }
 }
 
 TEST_F(SqliteStoreTest, another_programs_database_is_refused) {

@@ -12,6 +12,7 @@
 #include "proto/namespace_messages.h"
 #include "proto/rpc_client.h"
 #include "proto/session_messages.h"
+#include "proto/xattr_messages.h"
 #include "tests/sim/sim_events.h"
 #include "tests/sim/sim_log.h"
 #include "tests/sim/sim_network.h"
