@@ -33,14 +33,20 @@ std::optional<LockTable::Request> decode(SessionId session, const Body& body) {
 
 }  // namespace
 
-LockService::LockService(World world, std::uint64_t incarnation)
-    : world_(world), incarnation_(incarnation) {}
+LockService::LockService(World world, std::uint64_t incarnation, Duration tell_limit)
+    : world_(world),
+      incarnation_(incarnation),
+      tell_limit_(tell_limit),
+      tell_timer_(world.scheduler) {}
 
 Status LockService::load(Store& store) {
   DFS_ASSERT(sessions_.empty() && not_told_yet_.empty());
   DFS_TRY(const std::vector<SessionRow> rows, store.sessions());
   for (const SessionRow& row : rows) {
     not_told_yet_.insert(row.session);
+  }
+  if (is_in_grace()) {
+    tell_timer_.start(tell_limit_, [this] { give_up_waiting(); });
   }
   return ok();
 }
@@ -270,9 +276,23 @@ ReclaimLocksReply LockService::take_claims(SessionId id, const ReclaimLocksReque
 }
 
 void LockService::has_told(SessionId session) {
-  if (not_told_yet_.erase(session) == 0 || is_in_grace()) {
-    return;
+  if (not_told_yet_.erase(session) > 0 && !is_in_grace()) {
+    grace_over();
   }
+}
+
+void LockService::give_up_waiting() {
+  for (const SessionId session : not_told_yet_) {
+    world_.log.warning(
+        "A client does not say which locks it holds, it is taken to hold none session=" +
+        std::to_string(session.value));
+  }
+  not_told_yet_.clear();
+  grace_over();
+}
+
+void LockService::grace_over() {
+  tell_timer_.stop();
   world_.log.info("All clients have told their locks, locks are given again. locks=" +
                   std::to_string(table_.count()) + " requests=" + std::to_string(held_.size()));
   for (const auto& [key, held] : std::exchange(held_, {})) {

@@ -8,7 +8,8 @@
 // After a start, until each session found in the store has told its locks or is over, no lock is
 // given and none is tested: such requests are kept and answered then (at most kHeldMax; more are
 // dropped, their senders ask again). Of a session that has not told, everything is ignored: it is
-// late, or will be asked again. Loop thread only.
+// late, or will be asked again. A session that lives and does not tell within `tell_limit`, as a
+// client that knows no locks, is taken to hold none. Loop thread only.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,7 @@ class LockService {
   // Sends an encoded answer, now or never.
   using Send = std::function<void(PeerId, Buffer)>;
 
-  LockService(World world, std::uint64_t incarnation);
+  LockService(World world, std::uint64_t incarnation, Duration tell_limit);
 
   // Reads which sessions must tell first. Once, before any request.
   Status load(Store& store);
@@ -87,11 +88,15 @@ class LockService {
   AwaitLocksReply ready(SessionId id, const std::vector<std::uint64_t>& waits) const;
   ReclaimLocksReply take_claims(SessionId id, const ReclaimLocksRequest& request);
   void has_told(SessionId session);
+  void give_up_waiting();
+  void grace_over();
   void wake();
   void wake_now();
 
   World world_;
   std::uint64_t incarnation_;
+  Duration tell_limit_;
+  Timer tell_timer_;
   LockTable table_;
   Send send_;
   std::map<SessionId, Session> sessions_;  // those that ever asked

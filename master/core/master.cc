@@ -38,7 +38,8 @@ Master::Master(World world, Store& store, Options options)
       incarnation_(world.random.next_u64() | 1),  // never 0
       chunks_(world, store, *this, options_.chunks),
       sessions_(world, *this, incarnation_, options_.sessions),
-      locks_(world, incarnation_),
+      // Twice, since a client first tells what a loss of power may have undone.
+      locks_(world, incarnation_, 2 * options_.sessions.session_timeout),
       grace_(world, *this, sessions_, options_.boot_id) {}
 
 Master::~Master() = default;

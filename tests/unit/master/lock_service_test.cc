@@ -238,6 +238,27 @@ TEST_F(LockServiceTest, after_a_restart_a_silent_session_is_not_waited_for_for_e
   EXPECT_TRUE(**lock && (**lock).value() == reply(ErrorCode::kOk));
 }
 
+TEST_F(LockServiceTest, after_a_restart_a_client_that_knows_no_locks_is_not_waited_for_for_ever) {
+  restart_after_kill();
+  ASSERT_TRUE(reclaim(other, {}));
+  const auto lock = other.begin(request(other, kExclusive), {.session = other.session});
+  for (int second = 0; second < 35; ++second) {
+    EXPECT_TRUE(client->keep_alive({}, {}));
+    EXPECT_TRUE(other.keep_alive({}, {}));
+    run_for(seconds(1));
+  }
+  EXPECT_FALSE(lock->has_value());
+  for (int second = 0; second < 10; ++second) {
+    EXPECT_TRUE(client->keep_alive({}, {}));
+    EXPECT_TRUE(other.keep_alive({}, {}));
+    run_for(seconds(1));
+  }
+  EXPECT_TRUE(lock->has_value());
+  const auto late = reclaim(*client, {claim(kExclusive)});
+  ASSERT_TRUE(late);
+  EXPECT_EQ(late->refused, std::vector<std::uint32_t>{0});
+}
+
 TEST_F(LockServiceTest, requests_kept_for_a_session_that_ends_take_no_lock) {
   restart_after_kill();
   ASSERT_TRUE(reclaim(other, {}));
