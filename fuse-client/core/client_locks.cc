@@ -9,8 +9,10 @@ OperationId Client::Impl::set_lock(HandleId handle, const FileLock& lock, bool w
   if (!lock.span.is_valid() || (lock.kind == LockKind::kFlock && lock.span != LockSpan{})) {
     return answer_later<Unit>(std::move(done), make_error(ErrorCode::kInvalidArgument));
   }
+  // An flock belongs to the open file; its handle is never given twice, unlike the kernel's number.
+  const std::uint64_t owner = lock.kind == LockKind::kFlock ? handle.value : lock.owner;
   const OperationId id = begin();
-  const LockOpId op = locks_.set({.holder = {.file = file, .owner = lock.owner},
+  const LockOpId op = locks_.set({.holder = {.file = file, .owner = owner},
                                   .span = lock.span,
                                   .mode = lock.mode,
                                   .handle = handle,

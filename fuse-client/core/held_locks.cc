@@ -6,17 +6,35 @@ namespace dfs::client {
 
 void HeldLocks::note_use(const LockHolder& holder, HandleId handle, std::uint32_t pid) {
   Entry& entry = entries_[holder];
-  entry.handles.insert(handle);
+  entry.handles.try_emplace(handle);
   entry.pid = pid;
 }
 
-void HeldLocks::set(const LockHolder& holder, LockSpan span, LockMode mode) {
-  const auto entry = entries_.find(holder);
-  if (entry != entries_.end()) {
-    entry->second.ranges.set(span, mode);
-  } else if (mode != LockMode::kNone) {
-    entries_[holder].ranges.set(span, mode);
+void HeldLocks::set(const LockHolder& holder, LockSpan span, LockMode mode, HandleId handle) {
+  if (mode == LockMode::kNone && !knows(holder)) {
+    return;
   }
+  Entry& entry = entries_[holder];
+  entry.ranges.set(span, mode);
+  for (auto& [user, ranges] : entry.handles) {
+    ranges.set(span, user == handle ? mode : LockMode::kNone);
+  }
+}
+
+std::vector<LockSpan> HeldLocks::end_use(const LockHolder& holder, HandleId handle) {
+  const auto entry = entries_.find(holder);
+  if (entry == entries_.end() || !entry->second.handles.contains(handle)) {
+    return {};
+  }
+  if (entry->second.handles.size() == 1) {
+    return {LockSpan{}};  // also what is still being asked for
+  }
+  std::vector<LockSpan> spans;
+  for (const LockRange& range : entry->second.handles.at(handle).all()) {
+    spans.push_back(range.span);
+  }
+  entry->second.handles.erase(handle);
+  return spans;
 }
 
 void HeldLocks::replace(const LockHolder& holder, LockRanges ranges) {

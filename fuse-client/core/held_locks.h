@@ -1,14 +1,15 @@
 // What this client's programs have locked, as far as the master has said so: bookkeeping only.
 //
-// An owner is a process or an open file, as the kernel numbers them. Through which open files an
-// owner locks is remembered: when such a file is closed for good, what is left goes (that is how
-// flocks and locks of open file descriptions end; a process's end when it closes any).
+// An owner is a process or an open file, as the kernel numbers them. Through which open file each
+// byte was locked is remembered: when such a file is closed for good, what is left goes (that is
+// how flocks and locks of open file descriptions end; a process's end when it closes any). The
+// kernel may give the number of an open file to another one before the end of the first is heard
+// of.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <vector>
 
 #include "fuse-client/core/client.h"
@@ -26,8 +27,8 @@ class HeldLocks {
  public:
   // The holder asks through that open file: noted before it is known whether it gets anything.
   void note_use(const LockHolder& holder, HandleId handle, std::uint32_t pid);
-  // The master has set it. An flock is one lock: the span is then the whole file.
-  void set(const LockHolder& holder, LockSpan span, LockMode mode);
+  // The master has set it, asked through `handle`. An flock is one lock: the span is then all.
+  void set(const LockHolder& holder, LockSpan span, LockMode mode, HandleId handle);
   void replace(const LockHolder& holder, LockRanges ranges);
   // The master does not know this lock any more: the holder is to be told, once.
   void lose(const LockHolder& holder, LockSpan span);
@@ -40,8 +41,10 @@ class HeldLocks {
 
   bool knows(const LockHolder& holder) const { return entries_.contains(holder); }
   LockRanges ranges(const LockHolder& holder) const;
-  // Who locked through the open file and is known still.
+  // Who asked through the open file and is known still.
   std::vector<LockHolder> users_of(InodeId inode, HandleId handle) const;
+  // The open file is gone: what of the holder's has to be unlocked for that.
+  std::vector<LockSpan> end_use(const LockHolder& holder, HandleId handle);
   std::optional<std::uint32_t> pid_of(const LockHolder& holder) const;
   const auto& all() const { return entries_; }
   bool empty() const { return entries_.empty(); }
@@ -49,8 +52,8 @@ class HeldLocks {
  private:
   struct Entry {
     LockRanges ranges;
-    std::uint32_t pid = 0;  // of who asked last
-    std::set<HandleId> handles;
+    std::uint32_t pid = 0;                   // of who asked last
+    std::map<HandleId, LockRanges> handles;  // what was locked through each, whatever the mode
     bool is_lost = false;
   };
   std::map<LockHolder, Entry> entries_;

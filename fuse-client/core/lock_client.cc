@@ -68,9 +68,12 @@ LockOpId LockClient::unlock_all(InodeId inode, std::uint64_t owner, Done<Unit> d
 void LockClient::handle_released(InodeId inode, HandleId handle) {
   for (const LockHolder& holder : held_.users_of(inode, handle)) {
     held_.take_loss(holder);
-    Wanted wanted;
-    wanted.holder = holder;
-    add(wanted, false, nullptr);
+    for (const LockSpan& span : held_.end_use(holder, handle)) {
+      Wanted wanted;
+      wanted.holder = holder;
+      wanted.span = span;
+      add(wanted, false, nullptr);
+    }
   }
 }
 
@@ -290,7 +293,8 @@ void LockClient::failed(Ops::iterator op, const Error& error) {
 void LockClient::queued(Ops::iterator op) {
   Op& that = op->second;
   if (that.wanted.holder.file.kind == LockKind::kFlock) {
-    held_.set(that.wanted.holder, that.wanted.span, LockMode::kNone);  // given up for the new mode
+    held_.set(that.wanted.holder, that.wanted.span, LockMode::kNone,
+              that.wanted.handle);  // given up for the new mode
   }
   that.is_queued = true;
   if (that.is_interrupted) {
@@ -307,7 +311,7 @@ void LockClient::given(Ops::iterator op) {
   if (that.is_given_up && !that.steps_back) {
     plan_steps_back(that);
   }
-  held_.set(that.wanted.holder, that.wanted.span, that.wanted.mode);
+  held_.set(that.wanted.holder, that.wanted.span, that.wanted.mode, that.wanted.handle);
   if (that.steps_back) {
     next_step_back(op);
   } else {
@@ -325,7 +329,7 @@ void LockClient::refused(Ops::iterator op, ErrorCode code) {
     return;
   }
   if (that.wanted.holder.file.kind == LockKind::kFlock) {
-    held_.set(that.wanted.holder, that.wanted.span, LockMode::kNone);
+    held_.set(that.wanted.holder, that.wanted.span, LockMode::kNone, that.wanted.handle);
   }
   end(op, make_error(code));
 }

@@ -350,6 +350,19 @@ TEST_F(LockClientTest, a_released_handle_gives_up_what_was_locked_through_it) {
   EXPECT_EQ(sets_[1].kind, 1u);
 }
 
+TEST_F(LockClientTest, a_number_the_kernel_gave_to_another_open_file_keeps_its_locks) {
+  answers_at_once_ = true;
+  set(kShared, {0, 9}, false, holder(), HandleId{1});
+  set(kShared, {5, 19}, false, holder(), HandleId{2});
+  ASSERT_TRUE(answered(2));
+  locks_.handle_released(kInode, HandleId{1});
+  settle();
+  EXPECT_EQ(held(), (std::vector<LockRange>{{{5, 19}, kShared}}));
+  locks_.handle_released(kInode, HandleId{2});
+  settle();
+  EXPECT_TRUE(locks_.held().empty());
+}
+
 TEST_F(LockClientTest, a_restarted_master_is_told_what_is_held_and_nothing_is_asked_before) {
   hold(kShared, {0, 9});
   hold(kExclusive, {}, holder(8, LockKind::kFlock));
