@@ -293,8 +293,8 @@ void LockClient::failed(Ops::iterator op, const Error& error) {
 void LockClient::queued(Ops::iterator op) {
   Op& that = op->second;
   if (that.wanted.holder.file.kind == LockKind::kFlock) {
-    held_.set(that.wanted.holder, that.wanted.span, LockMode::kNone,
-              that.wanted.handle);  // given up for the new mode
+    // Given up for the new mode, which the master would otherwise have given.
+    held_.set(that.wanted.holder, that.wanted.span, LockMode::kNone, that.wanted.handle);
   }
   that.is_queued = true;
   if (that.is_interrupted) {
