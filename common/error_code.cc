@@ -49,6 +49,9 @@ const char* error_code_name(ErrorCode code) {
     case ErrorCode::kNoMemory: return "no_memory";
     case ErrorCode::kInternal: return "internal";
     case ErrorCode::kNoData: return "no_data";
+    case ErrorCode::kLockConflict: return "lock_conflict";
+    case ErrorCode::kDeadlock: return "deadlock";
+    case ErrorCode::kTooManyLocks: return "too_many_locks";
   }
   return "unknown";
 }

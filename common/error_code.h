@@ -55,9 +55,13 @@ enum class ErrorCode : std::uint16_t {
   kNoMemory = 38,
   kInternal = 39,  // a bug; the detail says where
   kNoData = 40,    // nothing of what was sought lies behind the offset
+  // Locks of programs.
+  kLockConflict = 41,  // another owner has it
+  kDeadlock = 42,      // who has it waits for what the caller has
+  kTooManyLocks = 43,  // over a limit
 };
 
-inline constexpr std::uint16_t kErrorCodeMax = 40;
+inline constexpr std::uint16_t kErrorCodeMax = 43;
 
 // The code for a number read from the wire; kInternal for one this version does not know.
 ErrorCode error_code_from_wire(std::uint64_t number);

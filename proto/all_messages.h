@@ -7,6 +7,7 @@
 #include "proto/attributes.h"
 #include "proto/chunk_messages.h"
 #include "proto/data_messages.h"
+#include "proto/lock_messages.h"
 #include "proto/namespace_messages.h"
 #include "proto/node_messages.h"
 #include "proto/session_messages.h"
@@ -45,6 +46,10 @@
   X(Seek)                   \
   X(Allocate)               \
   X(CloneRange)             \
+  X(SetLock)                \
+  X(TestLock)               \
+  X(AwaitLocks)             \
+  X(ReclaimLocks)           \
   X(RegisterNode)           \
   X(Heartbeat)              \
   X(ReportInventory)        \
@@ -88,6 +93,10 @@
   X(SealChunkReply)        \
   X(SeekReply)             \
   X(CloneRangeReply)       \
+  X(SetLockReply)          \
+  X(TestLockReply)         \
+  X(AwaitLocksReply)       \
+  X(ReclaimLocksReply)     \
   X(RegisterNodeReply)     \
   X(HeartbeatReply)        \
   X(ReportInventoryReply)  \

@@ -64,6 +64,14 @@ inline constexpr std::size_t kNodeDirectoriesMax = 64;  // data directories of a
 inline constexpr std::size_t kPinsMax = 1u << 20;       // open inodes of a session; kBusy
 inline constexpr std::size_t kKeptRepliesMax = 4096;    // of a session, not yet acknowledged; kBusy
 
+// --- Locks of programs; a wait counts as two. kTooManyLocks (ENOLCK) at each -------------------
+// What one file, one session and a whole master can have. A session's fit into one ReclaimLocks.
+inline constexpr std::size_t kLocksPerFileMax = 4096;
+inline constexpr std::size_t kLocksPerSessionMax = 16'384;
+inline constexpr std::size_t kLocksMax = 262'144;
+// SetLocks of a session that are not answered; more wait at the client.
+inline constexpr std::size_t kLockCallsMax = 256;
+
 // One ReplayChanges is closed when it is that large; a master holds so much of one session and
 // ignores further pages, which an honest client never has.
 inline constexpr std::size_t kReplayPageBytes = 512 * 1024;
@@ -83,6 +91,7 @@ static_assert(kExtentWindowBytes % kBlockPayloadBytesMax == 0);
 static_assert(kAppendBytesMax < kBulkBytesMax && kReadBytesMax < kBulkBytesMax);
 // The last change of a page may lie beyond its limit.
 static_assert(kReplayPageBytes + 2 * kXattrValueBytesMax < kHeadBytesMax);
+static_assert(kLocksPerSessionMax * 64 < kHeadBytesMax && kLocksPerSessionMax <= kListItemsMax);
 static_assert(kWindowPiecesRewrite < kWindowPiecesMax);
 static_assert(kRangeBytesMax % kExtentWindowBytes == 0);
 static_assert(kCommitExtentsMax <= kListItemsMax && kReaddirEntriesMax <= kListItemsMax);

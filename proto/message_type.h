@@ -40,6 +40,11 @@ enum class MessageType : std::uint16_t {
   kSeek = 46,
   kAllocate = 47,
   kCloneRange = 48,
+  // Client to master: locks.
+  kSetLock = 52,
+  kTestLock = 53,
+  kAwaitLocks = 54,
+  kReclaimLocks = 55,
   // Chunkserver to master.
   kRegisterNode = 60,
   kHeartbeat = 61,

@@ -114,6 +114,18 @@ OperationId Client::copy_range(HandleId source, std::uint64_t source_offset, Han
 OperationId Client::append(HandleId handle, Buffer data, Done<std::uint64_t> done) {
   return impl_->append(handle, std::move(data), std::move(done));
 }
+OperationId Client::set_lock(HandleId handle, const FileLock& lock, bool wait, Done<Unit> done) {
+  return impl_->set_lock(handle, lock, wait, std::move(done));
+}
+OperationId Client::test_lock(HandleId handle, const FileLock& lock, Done<FileLock> done) {
+  return impl_->test_lock(handle, lock, std::move(done));
+}
+bool Client::has_range_locks(HandleId handle, std::uint64_t owner) const {
+  return impl_->has_range_locks(handle, owner);
+}
+OperationId Client::unlock_ranges(HandleId handle, std::uint64_t owner, Done<Unit> done) {
+  return impl_->unlock_ranges(handle, owner, std::move(done));
+}
 OperationId Client::flush(HandleId handle, Done<Unit> done) {
   return impl_->flush(handle, std::move(done));
 }

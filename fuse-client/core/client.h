@@ -19,6 +19,7 @@
 #include "fuse-client/core/unwritten.h"
 #include "proto/attributes.h"
 #include "proto/data_messages.h"
+#include "proto/lock_ranges.h"
 #include "proto/namespace_messages.h"
 #include "proto/xattr_messages.h"
 
@@ -68,6 +69,15 @@ struct CreateArguments {
   std::string symlink_target;
   std::uint32_t umask = 0;  // counts unless the directory has a default ACL
   bool is_unnamed = false;  // O_TMPFILE: `name` does not count
+};
+
+// A lock of fcntl(2) or flock(2), held or wanted.
+struct FileLock {
+  LockKind kind = LockKind::kRange;
+  LockMode mode = LockMode::kNone;
+  LockSpan span = {};       // kFlock: all
+  std::uint64_t owner = 0;  // a process or an open file, as the kernel numbers them
+  std::uint32_t pid = 0;    // 0: a process of another client, or not known
 };
 
 // As SetAttributesRequest: what is set is changed.
@@ -153,6 +163,18 @@ class Client {
   OperationId copy_range(HandleId source, std::uint64_t source_offset, HandleId destination,
                          std::uint64_t destination_offset, std::uint64_t length_bytes,
                          Done<std::uint64_t> done);
+  // Locks, also on files opened for reading and on read-only mounts. What is locked through a
+  // handle and not given up ends with release().
+  // Takes, changes or gives up a lock. Fails with kLockConflict (without `wait`), kDeadlock,
+  // kTooManyLocks, kInvalidArgument, kInterrupted (nothing was taken), kIo (a lock of this owner
+  // was lost with the session; told once).
+  OperationId set_lock(HandleId handle, const FileLock& lock, bool wait, Done<Unit> done);
+  // A lock of a range that forbids this one to its owner; mode kNone if there is none.
+  OperationId test_lock(HandleId handle, const FileLock& lock, Done<FileLock> done);
+  // Whether the process that closes the file has locks of ranges in it, and to give them all up.
+  // Fails with kIo as set_lock.
+  bool has_range_locks(HandleId handle, std::uint64_t owner) const;
+  OperationId unlock_ranges(HandleId handle, std::uint64_t owner, Done<Unit> done);
   // close(2): answers at once with kIo if a write through this inode was lost and this handle did
   // not say so yet.
   OperationId flush(HandleId handle, Done<Unit> done);

@@ -162,6 +162,7 @@ void Client::Impl::release(HandleId handle) {
   DFS_ASSERT(place != handles_.end());
   const InodeId inode = place->second.inode;
   handles_.erase(place);
+  locks_.handle_released(inode, handle);
   unhold(inode);
 }
 

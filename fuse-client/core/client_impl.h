@@ -1,6 +1,7 @@
 // The insides of Client: one object over the session link, the caches, the reader and the
 // write-back. Its methods are in client_session.cc (start, stop, revalidation, operations),
-// client_namespace.cc (names and attributes), client_files.cc (open files) and client_ranges.cc.
+// client_namespace.cc (names and attributes), client_files.cc (open files), client_ranges.cc and
+// client_locks.cc.
 #pragma once
 
 #include <map>
@@ -17,6 +18,7 @@
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/inode_cache.h"
 #include "fuse-client/core/lifetime.h"
+#include "fuse-client/core/lock_client.h"
 #include "fuse-client/core/master_link.h"
 #include "fuse-client/core/memory_budget.h"
 #include "fuse-client/core/read_ahead.h"
@@ -66,6 +68,10 @@ class Client::Impl {
   OperationId copy_range(HandleId source, std::uint64_t source_offset, HandleId destination,
                          std::uint64_t destination_offset, std::uint64_t length_bytes,
                          Done<std::uint64_t> done);
+  OperationId set_lock(HandleId handle, const FileLock& lock, bool wait, Done<Unit> done);
+  OperationId test_lock(HandleId handle, const FileLock& lock, Done<FileLock> done);
+  bool has_range_locks(HandleId handle, std::uint64_t owner) const;
+  OperationId unlock_ranges(HandleId handle, std::uint64_t owner, Done<Unit> done);
   OperationId flush(HandleId handle, Done<Unit> done);
   OperationId sync(HandleId handle, Done<Unit> done);
   OperationId sync_directory(InodeId inode, Done<Unit> done);
@@ -208,6 +214,7 @@ class Client::Impl {
   Lifetime lifetime_;
   MemoryBudget memory_;
   MasterLink master_;
+  LockClient locks_;
   ChunkLinks chunkservers_;
   InodeCache inodes_;
   BlockCache cached_blocks_;

@@ -18,6 +18,7 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       events_(std::move(events)),
       memory_(options_.memory_bytes),
       master_(world, options_.master, options_.name),
+      locks_(world, master_),
       chunkservers_(world),
       inodes_(world.scheduler, InodeCacheLimits{},
               [this](InodeId inode) {
@@ -53,7 +54,10 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       reader_(world, master_, write_back_, inodes_, blocks_, options_.write_wait),
       revalidate_timer_(world.scheduler) {
   // After a power loss of the master its answers may be older than what it said before.
-  master_.on_master_restart([this] { inodes_.expire_all(); });
+  master_.on_master_restart([this] {
+    inodes_.expire_all();
+    locks_.master_restarted();
+  });
   master_.on_lost_change([this](const std::vector<InodeId>& inodes) {
     lost_changes_.insert(inodes.begin(), inodes.end());
   });

@@ -76,8 +76,8 @@ void MasterLink::session_opened(const OpenSessionReply& reply) {
     world_.log.warning("The session expired; a new one was opened. session=" +
                        std::to_string(session_.value));
     tell_all_pins();
-    if (new_session_) {
-      new_session_();
+    for (const auto& handler : new_session_) {
+      handler();
     }
   }
   master_incarnation(reply.incarnation);

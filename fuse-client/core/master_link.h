@@ -81,8 +81,9 @@ class MasterLink {
   std::uint64_t pin_mark() const { return keep_alive_.is_set() ? 0 : keep_alives_sent_ + 1; }
   void pin_created(InodeId inode, std::uint64_t mark);
 
-  // A new session replaced one that expired: the chunks of the old one are gone.
-  void on_new_session(std::function<void()> handler) { new_session_ = std::move(handler); }
+  // A new session replaced one that expired: the chunks of the old one are gone, and its locks. Any
+  // number of handlers.
+  void on_new_session(std::function<void()> handler) { new_session_.push_back(std::move(handler)); }
   // The master restarted; after a power loss what it says may be older than what it said before.
   void on_master_restart(std::function<void()> handler) { master_restart_ = std::move(handler); }
 
@@ -93,6 +94,7 @@ class MasterLink {
   }
 
   SessionId session() const { return session_; }
+  std::uint64_t incarnation() const { return incarnation_; }  // of the master, as last heard
   bool is_up() const { return rpc_.is_up() && !is_replaying_; }
 
  private:
@@ -170,7 +172,7 @@ class MasterLink {
   Done<Unit> start_done_;
   Timer start_timer_;
   Timer reopen_timer_;
-  std::function<void()> new_session_;
+  std::vector<std::function<void()>> new_session_;
   std::function<void()> master_restart_;
   std::function<void(const std::vector<InodeId>&)> lost_change_;
 

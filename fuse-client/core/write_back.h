@@ -58,7 +58,6 @@ class WriteBack {
  public:
   using WaitId = StrongId<struct WaitTag, std::uint64_t>;
 
-  // Takes MasterLink::on_new_session for itself.
   WriteBack(World world, MasterLink& master, ChunkLinks& chunkservers, MemoryBudget& memory,
             WriteBackOptions options, WriteBackEvents events);
   ~WriteBack();

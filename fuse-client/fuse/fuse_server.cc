@@ -66,6 +66,7 @@ const fuse_lowlevel_ops& operations() {
     add_file_operations(ops);
     add_directory_operations(ops);
     add_xattr_operations(ops);
+    add_lock_operations(ops);
     return ops;
   }();
   return table;
@@ -194,7 +195,8 @@ void FuseServer::negotiate(fuse_conn_info* connection) {
   const auto wanted = static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
                                             FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
                                             FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                                            FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK);
+                                            FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK |
+                                            FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
   connection->want |= connection->capable & wanted;
   if (ready_) {
     scheduler_.post(ready_);

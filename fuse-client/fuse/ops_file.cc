@@ -26,8 +26,9 @@ fuse_file_info reply_info(const fuse_file_info& asked, const client::OpenedFile&
   fuse_file_info file = asked;
   file.fh = opened.handle.value;
   file.keep_cache = opened.keep_cache ? 1 : 0;
-  // Nothing can be lost through a handle that never wrote: its close needs no FLUSH.
-  file.noflush = open_flags(asked.flags).write ? 0 : 1;
+  // Also files that are only read get a FLUSH: a process gives up its locks of a file by closing
+  // any descriptor of it, and may take them later than it opened this one.
+  file.noflush = 0;
   return file;
 }
 
@@ -166,9 +167,28 @@ void op_copy_file_range(fuse_req_t request, fuse_ino_t, off_t source_offset, fus
                               static_cast<std::uint64_t>(destination_offset), length, done));
 }
 
+void flush_when_unlocked(FuseServer& server, fuse_req_t request, client::HandleId handle,
+                         Result<Unit> unlocked) {
+  const client::Done<Unit> done = server.answer_unit(request);
+  server.started(request, server.client().flush(handle, [done, unlocked](Result<Unit> flushed) {
+    done(flushed ? unlocked : std::move(flushed));
+  }));
+}
+
+// Each close(2) of a process: it gives up the process's locks of the file, as POSIX has it.
 void op_flush(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
   FuseServer& server = server_of(request);
-  server.started(request, server.client().flush(handle_of(file), server.answer_unit(request)));
+  const client::HandleId handle = handle_of(file);
+  if (!server.client().has_range_locks(handle, file->lock_owner)) {
+    flush_when_unlocked(server, request, handle, ok());
+    return;
+  }
+  server.started(request,
+                 server.client().unlock_ranges(
+                     handle, file->lock_owner, [&server, request, handle](Result<Unit> unlocked) {
+                       server.ended(request);
+                       flush_when_unlocked(server, request, handle, std::move(unlocked));
+                     }));
 }
 
 void op_fsync(fuse_req_t request, fuse_ino_t, int /*data_only*/, fuse_file_info* file) {

@@ -29,7 +29,10 @@ int to_errno(ErrorCode code) {
     case ErrorCode::kNotSupported: return EOPNOTSUPP;
     case ErrorCode::kInterrupted: return EINTR;
     case ErrorCode::kNoData: return ENXIO;
-    case ErrorCode::kBusy: return EAGAIN;
+    case ErrorCode::kBusy:
+    case ErrorCode::kLockConflict: return EAGAIN;
+    case ErrorCode::kDeadlock: return EDEADLK;
+    case ErrorCode::kTooManyLocks: return ENOLCK;
     case ErrorCode::kNoMemory: return ENOMEM;
     case ErrorCode::kWrongCluster:
     case ErrorCode::kVersionMismatch: return EPROTO;

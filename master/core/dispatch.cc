@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 
 #include "common/assert.h"
 #include "master/core/operations.h"
@@ -39,6 +40,19 @@ Result<Buffer> readdress_reply(const ReplyAddress& asked, std::string_view kept)
   return RpcServer::encode_reply(to, reply);
 }
 
+// Of operations that may answer later, or not at all: an empty answer is none.
+template <class Request>
+Result<Buffer> apply_patient_request(OpContext& context, const RpcRequest& message) {
+  DFS_TRY(const Request request, decode_body<Request>(message.body));
+  ReplyAddress to = message.reply_address();
+  DFS_TRY(const std::optional<typename Request::Reply> reply, apply(context, request, to));
+  if (!reply) {
+    return Buffer();
+  }
+  to.durable_index = context.durable_with_batch();
+  return RpcServer::encode_reply(to, *reply);
+}
+
 enum class Needs { kSession, kNothing };
 enum class InGrace { kWaits, kAnswered };
 
@@ -49,6 +63,17 @@ constexpr Operation operation(Effect effect, Needs needs, InGrace in_grace = InG
           .needs_session = needs == Needs::kSession,
           .in_grace = in_grace == InGrace::kAnswered,
           .apply = &apply_request<Request>,
+          .readdress = &readdress_reply<Request>};
+}
+
+// Locks: nothing of the store, and with a grace period of their own (lock_service.h).
+template <class Request>
+constexpr Operation lock_operation(Effect effect) {
+  return {.type = Request::kType,
+          .effect = effect,
+          .needs_session = true,
+          .in_grace = true,
+          .apply = &apply_patient_request<Request>,
           .readdress = &readdress_reply<Request>};
 }
 
@@ -85,6 +110,11 @@ constexpr Operation kOperations[] = {
     operation<SeekRequest>(Effect::kNone, Needs::kNothing),
     operation<AllocateRequest>(Effect::kOnce, Needs::kSession),
     operation<CloneRangeRequest>(Effect::kOnce, Needs::kSession),
+
+    lock_operation<SetLockRequest>(Effect::kRepeatable),
+    lock_operation<TestLockRequest>(Effect::kNone),
+    lock_operation<AwaitLocksRequest>(Effect::kRepeatable),
+    lock_operation<ReclaimLocksRequest>(Effect::kRepeatable),
 
     operation<RegisterNodeRequest>(Effect::kRepeatable, Needs::kNothing, InGrace::kAnswered),
     operation<HeartbeatRequest>(Effect::kRepeatable, Needs::kNothing, InGrace::kAnswered),

@@ -24,7 +24,8 @@ struct Operation {
   bool in_grace;  // answered in the grace period too: says nothing of names, sizes and contents
 
   // Decodes, applies and encodes the answer. Neither kept nor sent here; a refusal comes back as
-  // the error it is. A body that cannot be decoded is kBadMessage.
+  // the error it is. A body that cannot be decoded is kBadMessage. Empty: no answer, or a later
+  // one.
   Result<Buffer> (*apply)(OpContext& context, const RpcRequest& request);
   // A kept answer, as an answer to `to`. Fails with kInternal when it is of another type.
   Result<Buffer> (*readdress)(const ReplyAddress& to, std::string_view kept);

@@ -38,6 +38,8 @@ Master::Master(World world, Store& store, Options options)
       incarnation_(world.random.next_u64() | 1),  // never 0
       chunks_(world, store, *this, options_.chunks),
       sessions_(world, *this, incarnation_, options_.sessions),
+      // Twice, since a client first tells what a loss of power may have undone.
+      locks_(world, incarnation_, 2 * options_.sessions.session_timeout),
       grace_(world, *this, sessions_, options_.boot_id) {}
 
 Master::~Master() = default;
@@ -54,6 +56,13 @@ Status Master::start() {
   }
   DFS_CHECK_OK(chunks_.load());
   DFS_CHECK_OK(sessions_.load(store_));
+  DFS_CHECK_OK(locks_.load(store_));
+  sessions_.on_end([this](SessionId session) { locks_.session_ended(session); });
+  locks_.on_answer([this](PeerId peer, Buffer head) {
+    if (server_ != nullptr) {
+      server_->send(peer, std::move(head));
+    }
+  });
   DFS_TRY(server_, RpcServer::create(world_, options_.listen_address, incarnation_,
                                      [this](RpcRequest request) { receive(std::move(request)); }));
   chunks_.start();
@@ -224,6 +233,7 @@ Status Master::attempt(Items items) {
   OpContext context{.store = store_,
                     .chunks = chunks_,
                     .sessions = sessions_,
+                    .locks = locks_,
                     .now = world_.scheduler.wall_now(),
                     .session = {},
                     .durable = false,

@@ -25,6 +25,7 @@
 #include "master/core/chunk_manager.h"
 #include "master/core/grace.h"
 #include "master/core/internal_operations.h"
+#include "master/core/lock_service.h"
 #include "master/core/op_context.h"
 #include "master/core/session_table.h"
 #include "master/core/store.h"
@@ -69,6 +70,7 @@ class Master final : private InternalOperations {
   Address address() const;
   SessionTable& sessions() { return sessions_; }
   ChunkManager& chunks() { return chunks_; }
+  LockService& locks() { return locks_; }
 
  private:
   // Something of a batch: a request or an internal operation, and what came of it.
@@ -109,6 +111,7 @@ class Master final : private InternalOperations {
   std::uint64_t incarnation_;
   ChunkManager chunks_;
   SessionTable sessions_;
+  LockService locks_;
   Grace grace_;
   std::unique_ptr<RpcServer> server_;
   std::function<void(const Error&)> failed_;

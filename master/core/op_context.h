@@ -22,6 +22,7 @@
 namespace dfs::master {
 
 class ChunkManager;  // chunk_manager.h: servers, placement, sealing, live-byte accounting
+class LockService;   // lock_service.h: locks of programs
 class SessionTable;  // session_table.h: sessions, pins, keep-alives
 
 // Indices of changes that a restart may skip, and how rarely a commit is synced for their sake.
@@ -37,6 +38,7 @@ struct OpContext {
   Store& store;
   ChunkManager& chunks;
   SessionTable& sessions;
+  LockService& locks;
   Timestamp now;         // of the batch, from the master's clock
   SessionId session;     // whose request it is; 0 for servers and administrators
   bool durable = false;  // set by an operation whose answer must wait for stable storage

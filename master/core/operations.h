@@ -5,12 +5,16 @@
 // those that are applied once. The failure codes are those written at the request in proto/.
 #pragma once
 
+#include <optional>
+
 #include "common/result.h"
 #include "master/core/op_context.h"
 #include "proto/admin_messages.h"
 #include "proto/data_messages.h"
+#include "proto/lock_messages.h"
 #include "proto/namespace_messages.h"
 #include "proto/node_messages.h"
+#include "proto/rpc_server.h"
 #include "proto/session_messages.h"
 #include "proto/xattr_messages.h"
 
@@ -50,6 +54,17 @@ Result<CloneRangeReply> apply(OpContext& context, const CloneRangeRequest& reque
 Result<OpenChunkReply> apply(OpContext& context, const OpenChunkRequest& request);
 Result<SealChunkReply> apply(OpContext& context, const SealChunkRequest& request);
 Result<EmptyReply> apply(OpContext& context, const ReportBadReplicaRequest& request);
+
+// Locks: nothing is an answer that comes later, or not at all.
+Result<std::optional<SetLockReply>> apply(OpContext& context, const SetLockRequest& request,
+                                          const ReplyAddress& to);
+Result<std::optional<TestLockReply>> apply(OpContext& context, const TestLockRequest& request,
+                                           const ReplyAddress& to);
+Result<std::optional<AwaitLocksReply>> apply(OpContext& context, const AwaitLocksRequest& request,
+                                             const ReplyAddress& to);
+Result<std::optional<ReclaimLocksReply>> apply(OpContext& context,
+                                               const ReclaimLocksRequest& request,
+                                               const ReplyAddress& to);
 
 // Chunkservers.
 Result<RegisterNodeReply> apply(OpContext& context, const RegisterNodeRequest& request);

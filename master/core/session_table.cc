@@ -245,6 +245,9 @@ void SessionTable::forget(OpContext& context, SessionId id) {
       remove_pin(*session, session->pins.begin()->first);
     }
     replays_.forget(id);
+    if (ended_) {
+      ended_(id);
+    }
     chunks.wake_reclaimer();
   });
   context.on_rollback([this, id, session, was_told] {

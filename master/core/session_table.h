@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -43,6 +44,8 @@ class SessionTable {
 
   // Reads the sessions of the store; each has a whole time-out from now on. Once, before start().
   Status load(Store& store);
+  // Called for each session that is over, behind the commit that ended it.
+  void on_end(std::function<void(SessionId)> handler) { ended_ = std::move(handler); }
   // Begins to end sessions that are silent.
   void start();
 
@@ -112,6 +115,7 @@ class SessionTable {
   std::unordered_map<InodeId, std::uint32_t> pin_counts_;
   std::set<SessionId> not_told_yet_;  // of the store, without a full keep-alive since the start
   Replays replays_;
+  std::function<void(SessionId)> ended_;
   bool is_in_grace_ = false;
   Timer expiry_timer_;
 };

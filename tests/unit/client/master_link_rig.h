@@ -77,7 +77,10 @@ class MasterLinkTest : public testing::Test {
       case MessageType::kSetAttributes: server_->reply(to, AttributesReply{}); break;
       case MessageType::kGetAttributes: server_->reply(to, AttributesReply{}); break;
       case MessageType::kCloseSession: server_->reply(to, CloseSessionReply{}); break;
-      default: server_->fail(to, make_error(ErrorCode::kNotSupported));
+      default:
+        if (!on_other_ || !on_other_(request)) {
+          server_->fail(to, make_error(ErrorCode::kNotSupported));
+        }
     }
   }
 
@@ -119,6 +122,7 @@ class MasterLinkTest : public testing::Test {
   std::uint64_t last_index_ = 0;
   std::uint64_t durable_index_ = 0;
   std::uint64_t losses_ = 0;
+  std::function<bool(const RpcRequest&)> on_other_;  // true: answered, or to be
   std::vector<ReplayChangesRequest> replays_;
   std::vector<ReplyAddress> replay_addresses_;
   std::vector<RpcRequest> seen_;

@@ -37,6 +37,9 @@ TEST(ToErrno, every_code_has_its_errno) {
       {ErrorCode::kWrongCluster, EPROTO},
       {ErrorCode::kVersionMismatch, EPROTO},
       {ErrorCode::kTooLarge, EMSGSIZE},
+      {ErrorCode::kLockConflict, EAGAIN},
+      {ErrorCode::kDeadlock, EDEADLK},
+      {ErrorCode::kTooManyLocks, ENOLCK},
   };
   // All others, known or not, tell a program only that it failed.
   for (int number = 0; number < 256; ++number) {

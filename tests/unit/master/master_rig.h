@@ -130,6 +130,7 @@ class MasterRig : public ::testing::Test {
     OpContext context{.store = store(),
                       .chunks = process->master->chunks(),
                       .sessions = process->master->sessions(),
+                      .locks = process->master->locks(),
                       .now = process->scheduler.wall_now(),
                       .session = {},
                       .durable = false,
