@@ -7,6 +7,7 @@
 #include "proto/attributes.h"
 #include "proto/chunk_messages.h"
 #include "proto/data_messages.h"
+#include "proto/lease_messages.h"
 #include "proto/lock_messages.h"
 #include "proto/namespace_messages.h"
 #include "proto/node_messages.h"
@@ -21,6 +22,9 @@
   X(KeepAlive)              \
   X(CloseSession)           \
   X(ReplayChanges)          \
+  X(WaitForNotices)         \
+  X(ReclaimLeases)          \
+  X(Withdraw)               \
   X(Lookup)                 \
   X(GetAttributes)          \
   X(SetAttributes)          \
@@ -36,7 +40,6 @@
   X(SetXattr)               \
   X(ListXattrs)             \
   X(RemoveXattr)            \
-  X(Revalidate)             \
   X(GetExtents)             \
   X(CommitExtents)          \
   X(OpenChunk)              \
@@ -77,6 +80,9 @@
   X(KeepAliveReply)        \
   X(CloseSessionReply)     \
   X(ReplayChangesReply)    \
+  X(WaitForNoticesReply)   \
+  X(ReclaimLeasesReply)    \
+  X(WithdrawReply)         \
   X(EntryReply)            \
   X(AttributesReply)       \
   X(UnlinkReply)           \
@@ -86,7 +92,6 @@
   X(StatFilesystemReply)   \
   X(GetXattrReply)         \
   X(ListXattrsReply)       \
-  X(RevalidateReply)       \
   X(GetExtentsReply)       \
   X(CommitExtentsReply)    \
   X(OpenChunkReply)        \

@@ -19,7 +19,8 @@ struct GetExtentsReply {
   std::vector<Extent> extents;
   std::vector<ChunkLocation> locations;  // of every chunk named
   std::uint64_t covered_end = 0;         // extents are complete from the asked offset up to here
-  DFS_FIELDS(attributes, extents, locations, covered_end)
+  std::uint64_t lease = 0;               // as in EntryReply
+  DFS_FIELDS(attributes, extents, locations, covered_end, lease)
 };
 // The extents of windows that overlap [offset, offset + length). The answer may stop early, at a
 // window's end. Fails with kStale, kInvalidArgument (not a regular file).
@@ -47,7 +48,8 @@ struct FileCommitResult {
   std::uint32_t window_pieces_most = 0;  // pieces in the fullest window it touched
   // The file's before this commit: the writer knows whether anybody else changed it in between.
   std::uint64_t data_version_before = 0;
-  DFS_FIELDS(code, attributes, window_pieces_most, data_version_before)
+  std::uint64_t lease = 0;  // as in EntryReply
+  DFS_FIELDS(code, attributes, window_pieces_most, data_version_before, lease)
 };
 struct CommitExtentsReply {
   std::vector<FileCommitResult> results;  // one for each file
@@ -147,7 +149,8 @@ struct AllocateRequest {
 struct CloneRangeReply {
   Attributes attributes;  // of the destination
   std::uint64_t length_bytes = 0;
-  DFS_FIELDS(attributes, length_bytes)
+  std::uint64_t lease = 0;  // as in EntryReply
+  DFS_FIELDS(attributes, length_bytes, lease)
 };
 // copy_file_range(2): the destination shares what the source has in the range, which may have
 // kRangeBytesMax and ends with the source. Holes are copied too. Fails with kStale,

@@ -50,7 +50,8 @@ inline constexpr std::size_t kReaddirEntriesMax = 1024;  // one page of a direct
 inline constexpr std::size_t kReaddirBytesMax = 256 * 1024;
 inline constexpr std::size_t kCommitFilesMax = 2048;  // one CommitExtents; kTooLarge
 inline constexpr std::size_t kCommitExtentsMax = 8192;
-inline constexpr std::size_t kRevalidateInodesMax = 4096;  // one Revalidate; kTooLarge
+inline constexpr std::size_t kReclaimInodesMax = 65'536;  // one page of ReclaimLeases
+inline constexpr std::size_t kLeasesMax = 1u << 20;       // of a master; older ones are recalled
 // One Allocate that removes or one CloneRange: bounds the windows one operation touches. kTooLarge.
 inline constexpr std::uint64_t kRangeBytesMax = std::uint64_t{1} << 30;
 inline constexpr std::size_t kLookupExtentsMax = 8;  // extents sent along with an entry
@@ -80,8 +81,8 @@ inline constexpr std::size_t kReplayBytesMax = 16u << 20;
 // --- Times (defaults; the servers tell their clients the values in force) -----------------------
 inline constexpr std::chrono::milliseconds kPingInterval{500};
 inline constexpr std::chrono::milliseconds kLivenessTimeout{2000};  // silent this long: down
-inline constexpr std::chrono::milliseconds kSessionKeepAlive{5000};
-inline constexpr std::chrono::milliseconds kSessionTimeout{60000};
+inline constexpr std::chrono::milliseconds kSessionKeepAlive{3000};
+inline constexpr std::chrono::milliseconds kSessionTimeout{15000};
 inline constexpr std::chrono::milliseconds kHeartbeatInterval{5000};
 inline constexpr std::uint32_t kHeartbeatMissesMax = 3;
 inline constexpr std::chrono::milliseconds kAttributeCacheTime{1000};

@@ -13,6 +13,9 @@ enum class MessageType : std::uint16_t {
   kKeepAlive = 11,
   kCloseSession = 12,
   kReplayChanges = 13,
+  kWaitForNotices = 14,
+  kReclaimLeases = 15,
+  kWithdraw = 16,
   // Client to master: namespace.
   kLookup = 20,
   kGetAttributes = 21,
@@ -29,7 +32,7 @@ enum class MessageType : std::uint16_t {
   kSetXattr = 32,
   kListXattrs = 33,
   kRemoveXattr = 34,
-  kRevalidate = 35,
+  // 35 was asked before there were leases.
   // Client to master: data.
   kGetExtents = 40,
   kCommitExtents = 41,

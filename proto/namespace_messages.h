@@ -84,7 +84,8 @@ struct UnlinkReply {
   InodeId inode;                 // what the name stood for
   std::uint32_t link_count = 0;  // what is left
   Attributes parent;             // the directory as it is now
-  DFS_FIELDS(inode, link_count, parent)
+  std::uint64_t lease = 0;       // as in EntryReply
+  DFS_FIELDS(inode, link_count, parent, lease)
 };
 // Fails with kNotFound, kIsDirectory, kStale.
 struct UnlinkRequest {
@@ -113,7 +114,8 @@ struct RenameReply {
   std::uint32_t replaced_link_count = 0;
   // As they are now: what was moved (with an exchange, both) and the directories.
   std::vector<Attributes> changed;
-  DFS_FIELDS(moved, replaced, replaced_link_count, changed)
+  std::uint64_t lease = 0;  // as in EntryReply
+  DFS_FIELDS(moved, replaced, replaced_link_count, changed, lease)
 };
 // POSIX rename(2) and the flags of renameat2(2). Fails with kNotFound, kExists, kNotEmpty,
 // kIsDirectory, kNotDirectory, kInvalidArgument (a directory into itself), kTooManyLinks, kStale.
@@ -164,7 +166,8 @@ struct ReadDirectoryReply {
   std::vector<DirectoryEntry> entries;  // in cookie order
   bool end = false;                     // nothing behind the last entry
   InodeId parent;                       // of the directory itself, for ".."
-  DFS_FIELDS(entries, end, parent)
+  std::uint64_t lease = 0;              // as in EntryReply
+  DFS_FIELDS(entries, end, parent, lease)
 };
 // The entries whose cookie is greater than `cookie` (0: from the start; no entry has cookie 0, and
 // none is above 2^63 - 1). Entries that exist all through a listing appear once in it.
@@ -191,20 +194,6 @@ struct StatFilesystemRequest {
   using Reply = StatFilesystemReply;
   InodeId inode;
   DFS_FIELDS(inode)
-};
-
-struct RevalidateReply {
-  std::vector<Attributes> changed;  // inodes whose data_version differs from the one given
-  std::vector<InodeId> gone;
-  DFS_FIELDS(changed, gone)
-};
-// Which of these inodes changed since? For what a client has open and cached.
-struct RevalidateRequest {
-  static constexpr MessageType kType = MessageType::kRevalidate;
-  using Reply = RevalidateReply;
-  std::vector<InodeId> inodes;
-  std::vector<std::uint64_t> data_versions;  // one for each inode
-  DFS_FIELDS(inodes, data_versions)
 };
 
 }  // namespace dfs

@@ -87,6 +87,7 @@ class RpcClient::Impl {
 
   void receive(std::uint64_t connection_number, Message message);
   void receive_reply(Message message, Result<DecodedHead> decoded);
+  void note_incarnation(std::span<const std::byte> ping_reply);
   void finish(CallId id, Result<RawReply> result);
   void fail_calls(const std::vector<CallId>& ids, const Error& error);
 
@@ -103,6 +104,7 @@ class RpcClient::Impl {
   std::map<CallId, std::pair<RawDone, Error>> refused_;
   bool is_refusal_posted_ = false;
 
+  std::uint64_t incarnation_ = 0;  // of the peer, by its answers to pings; 0: not known
   bool is_up_ = true;
   bool is_garbage_heard_ = false;  // on connection_
   std::function<void(bool)> state_handler_;
@@ -389,6 +391,9 @@ void RpcClient::Impl::receive_reply(Message message, Result<DecodedHead> decoded
     garbage_.warning("message refused: not a reply " + name());
     return;
   }
+  if (envelope.type == MessageType::kPing && envelope.code == ErrorCode::kOk) {
+    note_incarnation(decoded->body);
+  }
   const CallId id{envelope.request_id};
   const PendingCall* call = calls_.find(id);
   if (call == nullptr || call->type != envelope.type) {
@@ -408,6 +413,18 @@ void RpcClient::Impl::receive_reply(Message message, Result<DecodedHead> decoded
                       .bulk = std::move(message.bulk),
                       .stamp = envelope.stamp,
                       .durable_index = envelope.durable_index});
+}
+
+// A server that was started anew knows nothing of what was sent to the one before it.
+void RpcClient::Impl::note_incarnation(std::span<const std::byte> ping_reply) {
+  const auto reply = decode_body<PingReply>(ping_reply);
+  if (!reply) {
+    return;
+  }
+  const std::uint64_t before = std::exchange(incarnation_, reply->incarnation);
+  if (before != 0 && before != incarnation_) {
+    calls_.requeue_all();
+  }
 }
 
 // --- RpcClient ---------------------------------------------------------------------------------

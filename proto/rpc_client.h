@@ -5,8 +5,9 @@
 // Bytes that are no message of this protocol are no sign of life.
 // What happens to pending calls then is the policy: fail them (data servers: go to another replica)
 // or keep them and send them again, in order, when the peer is back (the master). A call not
-// answered for `resend_after` by a live peer is sent again under the same request id; so every
-// request must be repeatable: by its nature, or by its sequence number.
+// answered for `resend_after` by a live peer is sent again under the same request id, and so are
+// all calls when the peer turns out to have been started anew; so every request must be repeatable:
+// by its nature, or by its sequence number.
 //
 // Callbacks run on the Scheduler thread, never inside call(). They may destroy the RpcClient only
 // through a posted task.

@@ -37,7 +37,9 @@ struct OpenSessionRequest {
   using Reply = OpenSessionReply;
   std::string client_name;  // host, mount point: for people
   std::uint64_t nonce = 0;  // random: a repeated request gets the same session
-  DFS_FIELDS(client_name, nonce)
+  // Nonces of sessions whose clients are surely dead: they end now, and nobody waits for them.
+  std::vector<std::uint64_t> ends;
+  DFS_FIELDS(client_name, nonce, ends)
 };
 
 struct KeepAliveReply {

@@ -28,13 +28,15 @@ struct EntryReply {
   std::vector<ChunkLocation> locations;
   // After a change of names: the directory as it is now, since its owner is asked for it next.
   std::optional<Attributes> parent;
-  DFS_FIELDS(attributes, has_extents, extents, locations, parent)
+  std::uint64_t lease = 0;  // what is said may be kept: see lease_messages.h. 0: it may not
+  DFS_FIELDS(attributes, has_extents, extents, locations, parent, lease)
 };
 
 struct AttributesReply {
   Attributes attributes;
   std::uint64_t data_version_before = 0;  // of SetAttributes: the file's before this change
-  DFS_FIELDS(attributes, data_version_before)
+  std::uint64_t lease = 0;                // as in EntryReply
+  DFS_FIELDS(attributes, data_version_before, lease)
 };
 
 struct EmptyReply {

@@ -139,6 +139,16 @@ OperationId Client::sync_all(Done<Unit> done) { return impl_->sync_all(std::move
 OperationId Client::settle(Duration wait, const Done<Unwritten>& done) {
   return impl_->settle(wait, done);
 }
+std::optional<Attributes> Client::kept_attributes(InodeId inode) const {
+  return impl_->kept_attributes(inode);
+}
+Duration Client::attributes_keep_for(InodeId inode) const {
+  return impl_->attributes_keep_for(inode);
+}
+bool Client::is_open(InodeId inode) const { return impl_->is_open(inode); }
+Duration Client::name_keeps_for(InodeId parent, const std::string& name, InodeId inode) {
+  return impl_->name_keeps_for(parent, name, inode);
+}
 void Client::forget(InodeId inode) { impl_->forget(inode); }
 void Client::set_update_atime(bool updates) { impl_->set_update_atime(updates); }
 ClientUsage Client::usage() const { return impl_->usage(); }

@@ -5,8 +5,9 @@
 // as the cluster makes them wait (a master that restarts, no server for new data); a waiting call
 // can be interrupted.
 //
-// What the caller sees is its own writes at once, other clients' within kAttributeCacheTime after
-// they were flushed. What is buffered, cached and in flight stays under Options::memory_bytes.
+// What the caller sees is its own writes at once; other clients' changes of names and attributes
+// when they are answered, and what they wrote when it is flushed. What is buffered, cached and in
+// flight stays under Options::memory_bytes.
 #pragma once
 
 #include <functional>
@@ -19,6 +20,7 @@
 #include "fuse-client/core/unwritten.h"
 #include "proto/attributes.h"
 #include "proto/data_messages.h"
+#include "proto/lease_messages.h"
 #include "proto/lock_ranges.h"
 #include "proto/namespace_messages.h"
 #include "proto/xattr_messages.h"
@@ -44,6 +46,8 @@ struct ClientOptions {
   Duration write_wait = std::chrono::seconds(60);       // for servers to write to, then EIO
   Duration flush_age = std::chrono::milliseconds(900);  // oldest unsynced write
   bool read_only = false;
+  // Nonces of earlier sessions (ClientEvents::opens_session) of processes that are surely dead.
+  std::vector<std::uint64_t> dead_sessions = {};
   bool update_atime = true;  // by reads, as relatime does; not when read_only
 };
 
@@ -87,6 +91,13 @@ using AttributeChange = SetAttributesRequest;
 struct ClientEvents {
   // Contents or attributes changed behind the caller's back.
   std::function<void(InodeId)> invalidate_contents;
+  // A session is about to be opened with this nonce, instead of the one before.
+  std::function<void(std::uint64_t nonce)> opens_session = {};
+  // Other clients are about to make these changes: `dropped` is to be called, once, when nothing of
+  // them is cached above any more. What was kept by the times given by Client::…_keep_for and what
+  // was read through handles counts as cached.
+  std::function<void(const std::vector<LeaseChange>&, std::function<void()> dropped)> drop_cached =
+      {};
 };
 
 // Everything the client holds, for logs and limits.
@@ -189,6 +200,13 @@ class Client {
   // kSettleSyncWait more to say that names are on its stable storage: they are the master's, not
   // this client's to lose. Fails with the first write that was lost.
   OperationId settle(Duration wait, const Done<Unwritten>& done);
+
+  // Caches above. What is known for sure now, and how long it may be cached, if not for
+  // drop_cached; zero: not at all.
+  std::optional<Attributes> kept_attributes(InodeId inode) const;
+  Duration attributes_keep_for(InodeId inode) const;
+  bool is_open(InodeId inode) const;  // or being opened
+  Duration name_keeps_for(InodeId parent, const std::string& name, InodeId inode);
 
   // The kernel has forgotten the inode: nothing refers to it but open handles.
   void forget(InodeId inode);

@@ -44,9 +44,11 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
   const OperationId id = begin();
   const std::uint64_t mark = master_.pin_mark();
   ask(id, request,
-      [this, id, mark, flags, parent = request.parent, is_unnamed = request.is_unnamed,
+      [this, id, mark, flags, parent = request.parent, name = request.name,
+       is_unnamed = request.is_unnamed,
        done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
         if (!reply) {
+          doubt_names(parent, reply.code());
           done(std::move(reply).error());
           return;
         }
@@ -55,9 +57,10 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
         hold(inode);
         if (is_unnamed) {
           open_inodes_.at(inode).is_unnamed = true;
+          inodes_.learn_entry(*reply, master_.leases().told(sent_at, reply->lease));
+        } else {
+          learn_name(parent, name, *reply, sent_at);
         }
-        learn_directory(parent, reply->parent, sent_at);
-        inodes_.learn_entry(*reply, sent_at);
         finish_open(id, current(reply->attributes), flags, done);
       });
   return id;
@@ -111,7 +114,7 @@ void Client::Impl::refresh_for_open(OperationId id, InodeId inode, OpenFlags fla
       done(std::move(reply).error());
       return;
     }
-    Status learned = inodes_.learn_extents(*reply, 0, sent_at);
+    Status learned = inodes_.learn_extents(*reply, 0, master_.leases().told(sent_at, reply->lease));
     if (!learned) {
       done(std::move(learned).error());
       return;
@@ -222,7 +225,7 @@ OperationId Client::Impl::append(HandleId handle, Buffer data, Done<std::uint64_
   }
   const OperationId id = begin();
   auto finished = tracked(id, std::move(done));
-  if (inodes_.is_data_fresh(inode)) {
+  if (inodes_.is_fresh(inode)) {
     append_at(merged(*inodes_.attributes(inode)).size_bytes, id, handle, std::move(data), finished);
     return id;
   }

@@ -21,15 +21,12 @@
 #include "fuse-client/core/lock_client.h"
 #include "fuse-client/core/master_link.h"
 #include "fuse-client/core/memory_budget.h"
+#include "fuse-client/core/name_cache.h"
 #include "fuse-client/core/read_ahead.h"
 #include "fuse-client/core/reader.h"
 #include "fuse-client/core/write_back.h"
 
 namespace dfs::client {
-
-// Below kAttributeCacheTime, so that what is open and unchanged stays fresh without a gap.
-inline constexpr std::chrono::milliseconds kRevalidateInterval{800};
-inline constexpr std::size_t kRevalidateInodesMax = 4096;  // in one request
 
 class Client::Impl {
  public:
@@ -78,6 +75,10 @@ class Client::Impl {
   OperationId sync_all(Done<Unit> done);
   OperationId settle(Duration wait, const Done<Unwritten>& done);
   void forget(InodeId inode);
+  std::optional<Attributes> kept_attributes(InodeId inode) const;
+  Duration attributes_keep_for(InodeId inode) const;
+  bool is_open(InodeId inode) const { return open_inodes_.contains(inode); }
+  Duration name_keeps_for(InodeId parent, const std::string& name, InodeId inode);
   void set_update_atime(bool updates) { options_.update_atime = updates; }
   ClientUsage usage() const;
   Unwritten unwritten() const;
@@ -154,7 +155,13 @@ class Client::Impl {
   // A change that commits under way would undo, or that cuts what is buffered.
   void change_when_settled(OperationId id, const AttributeChange& change, Done<Attributes> done);
   void answer_changed(OperationId id, const Attributes& answered, const Done<Attributes>& done);
-  void learn_directory(InodeId directory, const std::optional<Attributes>& now, MonoTime sent_at);
+  void learn_directory(InodeId directory, const std::optional<Attributes>& now, const Told& told);
+  // An own change of names was answered, or failed in a way that leaves it in doubt.
+  void learn_name(InodeId directory, const std::string& name, const EntryReply& reply,
+                  MonoTime sent_at);
+  void learn_removed(InodeId directory, const std::string& name, const Told& told);
+  void learn_renamed(const RenameRequest& request, const RenameReply& reply, const Told& told);
+  void doubt_names(InodeId directory, ErrorCode code);
   void name_removed(InodeId inode, std::uint32_t link_count);
   OperationId change_xattrs(InodeId inode, Done<Unit> done, auto request);
 
@@ -202,10 +209,8 @@ class Client::Impl {
   void clone_range(OperationId id, const CloneRangeRequest& request, Done<std::uint64_t> done);
 
   // --- Session -----------------------------------------------------------------------------------
-  void schedule_revalidation();
-  void revalidate();
-  void revalidated(const RevalidateRequest& asked, const Result<RevalidateReply>& reply,
-                   MonoTime sent_at);
+  void add_named(std::vector<LeaseChange>& changes);
+  void drop_changed(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
   void close_session(Done<Unit> done);
 
   World world_;
@@ -217,11 +222,11 @@ class Client::Impl {
   LockClient locks_;
   ChunkLinks chunkservers_;
   InodeCache inodes_;
+  NameCache names_;
   BlockCache cached_blocks_;
   BlockFetcher blocks_;
   WriteBack write_back_;
   Reader reader_;
-  Timer revalidate_timer_;
 
   std::map<HandleId, Handle> handles_;
   std::map<InodeId, OpenInode> open_inodes_;

@@ -36,15 +36,30 @@ Attributes Client::Impl::current(const Attributes& answered) const {
 }
 
 OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
-  const OperationId id = begin();
-  ask(id, request, [this, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
-    if (!reply) {
-      done(std::move(reply).error());
-      return;
+  if (master_.leases().term().holds()) {
+    const auto [answer, inode] = names_.find(request.parent, request.name);
+    if (answer == NameCache::Answer::kAbsent) {
+      return answer_later<Attributes>(std::move(done), make_error(ErrorCode::kNotFound));
     }
-    inodes_.learn_entry(*reply, sent_at);
-    done(current(reply->attributes));
-  });
+    if (answer == NameCache::Answer::kPresent && inodes_.is_fresh(inode)) {
+      return answer_later<Attributes>(std::move(done), merged(*inodes_.attributes(inode)));
+    }
+  }
+  const OperationId id = begin();
+  ask(id, request,
+      [this, parent = request.parent, name = request.name, done = tracked(id, std::move(done))](
+          auto reply, MonoTime sent_at) {
+        if (!reply) {
+          done(std::move(reply).error());
+          return;
+        }
+        const Told told = master_.leases().told(sent_at, reply->lease);
+        inodes_.learn_entry(*reply, told);
+        if (name != "." && name != "..") {
+          names_.learn(parent, name, reply->attributes.inode, told);
+        }
+        done(current(reply->attributes));
+      });
   return id;
 }
 
@@ -67,7 +82,7 @@ void Client::Impl::fetch_attributes(OperationId id, InodeId inode, Done<Attribut
           done(std::move(reply).error());
           return;
         }
-        inodes_.learn(reply->attributes, sent_at);
+        inodes_.learn(reply->attributes, master_.leases().told(sent_at, reply->lease));
         done(current(reply->attributes));
       });
 }
@@ -129,7 +144,8 @@ void Client::Impl::change_attributes(OperationId id, const AttributeChange& chan
       done(std::move(reply).error());
       return;
     }
-    inodes_.learn_change(reply->attributes, reply->data_version_before, sent_at);
+    inodes_.learn_change(reply->attributes, reply->data_version_before,
+                         master_.leases().told(sent_at, reply->lease));
     answer_changed(id, reply->attributes, done);
   });
 }
@@ -157,26 +173,58 @@ OperationId Client::Impl::make(CreateRequest request, Done<Attributes> done) {
   }
   const OperationId id = begin();
   ask(id, request,
-      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply,
-                                                                           MonoTime sent_at) {
+      [this, parent = request.parent, name = request.name, done = tracked(id, std::move(done))](
+          auto reply, MonoTime sent_at) {
         if (!reply) {
+          doubt_names(parent, reply.code());
           done(std::move(reply).error());
           return;
         }
-        learn_directory(parent, reply->parent, sent_at);
-        inodes_.learn_entry(*reply, sent_at);
+        learn_name(parent, name, *reply, sent_at);
+        if (reply->attributes.is_directory() && inodes_.is_fresh(reply->attributes.inode)) {
+          names_.learn_new_directory(reply->attributes.inode);
+        }
         done(current(reply->attributes));
       });
   return id;
 }
 
+void Client::Impl::learn_name(InodeId directory, const std::string& name, const EntryReply& reply,
+                              MonoTime sent_at) {
+  const Told told = master_.leases().told(sent_at, reply.lease);
+  learn_directory(directory, reply.parent, told);
+  inodes_.learn_entry(reply, told);
+  if (told.is_leased) {
+    names_.changed(directory, name, reply.attributes.inode);
+  } else {
+    names_.forget_name(directory, name);
+  }
+}
+
+// An error that says why is the master's, which has changed nothing.
+void Client::Impl::doubt_names(InodeId directory, ErrorCode code) {
+  if (code == ErrorCode::kInterrupted || code == ErrorCode::kSessionExpired ||
+      code == ErrorCode::kUnavailable || code == ErrorCode::kBadMessage ||
+      code == ErrorCode::kTimedOut || code == ErrorCode::kInternal || code == ErrorCode::kIo) {
+    names_.forget(directory);
+  }
+}
+
 // The kernel asks for the directory's attributes right after a change in it.
 void Client::Impl::learn_directory(InodeId directory, const std::optional<Attributes>& now,
-                                   MonoTime sent_at) {
+                                   const Told& told) {
   if (now && now->inode == directory) {
-    inodes_.learn_changed(*now, sent_at);
+    inodes_.learn_changed(*now, told);
   } else {
     inodes_.expire(directory);
+  }
+}
+
+void Client::Impl::learn_removed(InodeId directory, const std::string& name, const Told& told) {
+  if (told.is_leased) {
+    names_.changed(directory, name, InodeId{});
+  } else {
+    names_.forget_name(directory, name);
   }
 }
 
@@ -200,13 +248,16 @@ OperationId Client::Impl::unlink(UnlinkRequest request, Done<Unit> done) {
   }
   const OperationId id = begin();
   ask(id, request,
-      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply,
-                                                                           MonoTime sent_at) {
+      [this, parent = request.parent, name = request.name, done = tracked(id, std::move(done))](
+          auto reply, MonoTime sent_at) {
         if (!reply) {
+          doubt_names(parent, reply.code());
           done(std::move(reply).error());
           return;
         }
-        learn_directory(parent, reply->parent, sent_at);
+        const Told told = master_.leases().told(sent_at, reply->lease);
+        learn_directory(parent, reply->parent, told);
+        learn_removed(parent, name, told);
         name_removed(reply->inode, reply->link_count);
         done(ok());
       });
@@ -219,13 +270,16 @@ OperationId Client::Impl::remove_directory(RemoveDirectoryRequest request, Done<
   }
   const OperationId id = begin();
   ask(id, request,
-      [this, parent = request.parent, done = tracked(id, std::move(done))](auto reply,
-                                                                           MonoTime sent_at) {
+      [this, parent = request.parent, name = request.name, done = tracked(id, std::move(done))](
+          auto reply, MonoTime sent_at) {
         if (!reply) {
+          doubt_names(parent, reply.code());
           done(std::move(reply).error());
           return;
         }
-        learn_directory(parent, reply->parent, sent_at);
+        const Told told = master_.leases().told(sent_at, reply->lease);
+        learn_directory(parent, reply->parent, told);
+        learn_removed(parent, name, told);
         inodes_.erase(reply->inode);
         done(ok());
       });
@@ -237,20 +291,40 @@ OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
     return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
   }
   const OperationId id = begin();
-  ask(id, request, [this, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
-    if (!reply) {
-      done(std::move(reply).error());
-      return;
-    }
-    for (const Attributes& attributes : reply->changed) {
-      inodes_.learn_changed(attributes, sent_at);
-    }
-    if (reply->replaced.is_set()) {
-      name_removed(reply->replaced, reply->replaced_link_count);
-    }
-    done(ok());
-  });
+  ask(id, request,
+      [this, request, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
+        if (!reply) {
+          doubt_names(request.parent, reply.code());
+          doubt_names(request.new_parent, reply.code());
+          done(std::move(reply).error());
+          return;
+        }
+        const Told told = master_.leases().told(sent_at, reply->lease);
+        for (const Attributes& attributes : reply->changed) {
+          inodes_.learn_changed(attributes, told);
+        }
+        learn_renamed(request, *reply, told);
+        if (reply->replaced.is_set()) {
+          name_removed(reply->replaced, reply->replaced_link_count);
+        }
+        done(ok());
+      });
   return id;
+}
+
+void Client::Impl::learn_renamed(const RenameRequest& request, const RenameReply& reply,
+                                 const Told& told) {
+  if (reply.changed.empty()) {
+    return;  // two names of one inode: nothing changed
+  }
+  if (!told.is_leased || request.leaves_whiteout ||
+      static_cast<RenameMode>(request.mode) == RenameMode::kExchange) {
+    names_.forget_name(request.parent, request.name);
+    names_.forget_name(request.new_parent, request.new_name);
+    return;
+  }
+  names_.changed(request.parent, request.name, InodeId{});
+  names_.changed(request.new_parent, request.new_name, reply.moved);
 }
 
 OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
@@ -260,14 +334,14 @@ OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
   }
   const OperationId id = begin();
   ask(id, request,
-      [this, id, parent = request.new_parent, done = tracked(id, std::move(done))](
-          auto reply, MonoTime sent_at) {
+      [this, id, parent = request.new_parent, name = request.new_name,
+       done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
         if (!reply) {
+          doubt_names(parent, reply.code());
           done(std::move(reply).error());
           return;
         }
-        learn_directory(parent, reply->parent, sent_at);
-        inodes_.learn_entry(*reply, sent_at);
+        learn_name(parent, name, *reply, sent_at);
         // One without a name has got one: what was written outlives its closing.
         const auto open = open_inodes_.find(reply->attributes.inode);
         if (open != open_inodes_.end()) {
@@ -285,17 +359,20 @@ OperationId Client::Impl::read_link(ReadLinkRequest request, Done<std::string> d
 OperationId Client::Impl::read_directory(ReadDirectoryRequest request,
                                          Done<ReadDirectoryReply> done) {
   const OperationId id = begin();
-  ask(id, request, [this, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
-    if (!reply) {
-      done(std::move(reply).error());
-      return;
-    }
-    for (DirectoryEntry& entry : reply->entries) {
-      inodes_.learn(entry.attributes, sent_at);
-      entry.attributes = current(entry.attributes);
-    }
-    done(std::move(*reply));
-  });
+  ask(id, request,
+      [this, request, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
+        if (!reply) {
+          done(std::move(reply).error());
+          return;
+        }
+        const Told told = master_.leases().told(sent_at, reply->lease);
+        names_.learn_page(request.inode, request.cookie, *reply, told);
+        for (DirectoryEntry& entry : reply->entries) {
+          inodes_.learn(entry.attributes, told);
+          entry.attributes = current(entry.attributes);
+        }
+        done(std::move(*reply));
+      });
   return id;
 }
 

@@ -104,9 +104,10 @@ void Client::Impl::allocate_step(OperationId id, AllocateRequest rest, Done<Unit
       return;
     }
     if (rest.remove) {
-      inodes_.learn_changed(reply->attributes, sent_at);
+      inodes_.learn_changed(reply->attributes, master_.leases().told(sent_at, reply->lease));
     } else {
-      inodes_.learn_change(reply->attributes, reply->data_version_before, sent_at);
+      inodes_.learn_change(reply->attributes, reply->data_version_before,
+                           master_.leases().told(sent_at, reply->lease));
     }
     if (rest.length_bytes > 0) {
       allocate_step(id, rest, done);
@@ -153,7 +154,7 @@ void Client::Impl::clone_range(OperationId id, const CloneRangeRequest& request,
   }
   ask(id, request, [this, done = std::move(done)](auto reply, MonoTime sent_at) {
     if (reply) {
-      inodes_.learn_changed(reply->attributes, sent_at);
+      inodes_.learn_changed(reply->attributes, master_.leases().told(sent_at, reply->lease));
       done(reply->length_bytes);
     } else if (reply.code() == ErrorCode::kTooManyExtents) {
       // The caller copies the bytes instead.

@@ -7,6 +7,9 @@ namespace dfs::client {
 namespace {
 
 constexpr std::chrono::seconds kSealWait{2};
+// What is buffered shows in attributes before the master knows; blocks and times are exact only
+// then.
+constexpr std::chrono::seconds kDirtyAttributesTime{1};
 constexpr std::chrono::seconds kSessionCloseWait{3};  // as MasterLink::stop gives up
 static_assert(kSealWait + kSessionCloseWait <= kCloseLimit);
 
@@ -20,12 +23,13 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       master_(world, options_.master, options_.name),
       locks_(world, master_),
       chunkservers_(world),
-      inodes_(world.scheduler, InodeCacheLimits{},
+      inodes_(world.scheduler, master_.leases().term(), InodeCacheLimits{},
               [this](InodeId inode) {
                 if (events_.invalidate_contents) {
                   events_.invalidate_contents(inode);
                 }
               }),
+      names_(world.scheduler),
       cached_blocks_(memory_),
       blocks_(world, chunkservers_, memory_, cached_blocks_,
               {.locate = [this](ChunkId chunk) { return inodes_.location(chunk); },
@@ -44,43 +48,49 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
           {.committed =
                [this](InodeId, const std::vector<Extent>& extents, const FileCommitResult& result,
                       const std::vector<ChunkLocation>& locations) {
-                 inodes_.learn_commit(result, extents, locations);
+                 inodes_.learn_commit(result, extents, locations,
+                                      master_.leases().told(MonoTime{}, result.lease).is_leased);
                },
            .read_committed =
                [this](InodeId inode, std::uint64_t offset, std::uint64_t length_bytes,
                       Done<std::vector<DirtyRange>> done) {
                  reader_.read_committed(inode, offset, length_bytes, std::move(done));
                }}),
-      reader_(world, master_, write_back_, inodes_, blocks_, options_.write_wait),
-      revalidate_timer_(world.scheduler) {
-  // After a power loss of the master its answers may be older than what it said before.
-  master_.on_master_restart([this] {
-    inodes_.expire_all();
-    locks_.master_restarted();
-  });
+      reader_(world, master_, write_back_, inodes_, blocks_, options_.write_wait) {
+  master_.set_sessions(options_.dead_sessions, events_.opens_session);
+  master_.on_master_restart([this] { locks_.master_restarted(); });
+  master_.leases().on_events(
+      {.kept =
+           [this] {
+             return std::vector<InodeId>(inodes_.leases().begin(), inodes_.leases().end());
+           },
+       .drop = [this](const std::vector<LeaseChange>& changes,
+                      std::function<void()> dropped) { drop_changed(changes, std::move(dropped)); },
+       .doubt =
+           [this](std::vector<LeaseChange> changes) {
+             add_named(changes);
+             drop_changed(changes, [] {});
+             return changes;
+           },
+       .lost =
+           [this] {
+             inodes_.end_all_leases();
+             names_.clear();
+           }});
   master_.on_lost_change([this](const std::vector<InodeId>& inodes) {
     lost_changes_.insert(inodes.begin(), inodes.end());
   });
 }
 
-void Client::Impl::start(Done<Unit> done) {
-  master_.start(options_.connect_wait, [this, done = std::move(done)](Result<Unit> started) {
-    if (started) {
-      schedule_revalidation();
-    }
-    done(std::move(started));
-  });
-}
+void Client::Impl::start(Done<Unit> done) { master_.start(options_.connect_wait, std::move(done)); }
 
 void Client::Impl::stop(Done<Unit> done) {
-  revalidate_timer_.stop();
   write_back_.flush_all(true, [this, done = std::move(done)](Result<Unit> flushed) {
     close([flushed = std::move(flushed), done](Result<Unit>) { done(flushed); });
   });
 }
 
 void Client::Impl::close(Done<Unit> done) {
-  revalidate_timer_.stop();
   if (!master_.is_up() || !unwritten().is_empty()) {
     close_session(std::move(done));  // its end seals the chunks
     return;
@@ -152,7 +162,10 @@ void Client::Impl::interrupt(OperationId operation) {
   }
 }
 
-void Client::Impl::forget(InodeId inode) { inodes_.forget(inode); }
+void Client::Impl::forget(InodeId inode) {
+  inodes_.forget(inode);
+  names_.forget(inode);
+}
 
 ClientUsage Client::Impl::usage() const {
   return {.dirty_bytes = memory_.used(MemoryBudget::Use::kDirty),
@@ -166,63 +179,64 @@ Unwritten Client::Impl::unwritten() const {
   return unwritten;
 }
 
-// --- Revalidation --------------------------------------------------------------------------------
+// --- Leases --------------------------------------------------------------------------------------
 
-void Client::Impl::schedule_revalidation() {
-  revalidate_timer_.start(kRevalidateInterval, [this] {
-    revalidate();
-    schedule_revalidation();
-  });
-}
-
-void Client::Impl::revalidate() {
-  if (!master_.is_up()) {
-    return;  // questions would pile up; the answer to each would be the same
-  }
-  RevalidateRequest request;
-  const auto send = [this, &request] {
-    const MonoTime sent_at = world_.scheduler.now();
-    master_.call(request, [this, request, sent_at](Result<RevalidateReply> reply) {
-      revalidated(request, reply, sent_at);
-    });
-    request = RevalidateRequest{};
-  };
-  for (const auto& [inode, open] : open_inodes_) {
-    const Attributes* known = inodes_.attributes(inode);
-    // While this client writes it, its own commits would look like another's changes.
-    if (known == nullptr || write_back_.dirty_attributes(inode)) {
-      continue;
+void Client::Impl::drop_changed(const std::vector<LeaseChange>& changes,
+                                std::function<void()> dropped) {
+  for (const LeaseChange& change : changes) {
+    for (const std::string& name : change.names) {
+      names_.forget_name(change.inode, name);
     }
-    request.inodes.push_back(inode);
-    request.data_versions.push_back(known->data_version);
-    if (request.inodes.size() == kRevalidateInodesMax) {
-      send();
+    for (const std::string& name : change.new_names) {
+      names_.forget_name(change.inode, name);
+    }
+    if (change.contents) {
+      inodes_.end_lease(change.inode);
+    } else {
+      inodes_.expire_if_known(change.inode);
     }
   }
-  if (!request.inodes.empty()) {
-    send();
+  if (events_.drop_cached) {
+    events_.drop_cached(changes, std::move(dropped));
+  } else {
+    world_.scheduler.post(lifetime_.guard(std::move(dropped)));
   }
 }
 
-void Client::Impl::revalidated(const RevalidateRequest& asked, const Result<RevalidateReply>& reply,
-                               MonoTime sent_at) {
-  if (!reply) {
-    return;  // what is cached goes out of date by itself
-  }
-  for (const InodeId inode : reply->gone) {
-    inodes_.erase(inode);
-  }
-  std::vector<InodeId> changed = reply->gone;
-  for (const Attributes& attributes : reply->changed) {
-    changed.push_back(attributes.inode);
-    inodes_.learn(attributes, sent_at);
-  }
-  std::sort(changed.begin(), changed.end());
-  for (std::size_t i = 0; i < asked.inodes.size(); ++i) {
-    if (!std::binary_search(changed.begin(), changed.end(), asked.inodes[i])) {
-      inodes_.confirm(asked.inodes[i], asked.data_versions[i], sent_at);
+// What the names stand for, as far as that is known.
+void Client::Impl::add_named(std::vector<LeaseChange>& changes) {
+  std::vector<LeaseChange> named;
+  for (const LeaseChange& change : changes) {
+    for (const std::string& name : change.names) {
+      const auto [answer, inode] = names_.find(change.inode, name);
+      if (answer == NameCache::Answer::kPresent) {
+        named.push_back({.inode = inode, .contents = false, .names = {}, .new_names = {}});
+      }
     }
   }
+  changes.insert(changes.end(), named.begin(), named.end());
+}
+
+std::optional<Attributes> Client::Impl::kept_attributes(InodeId inode) const {
+  if (!inodes_.is_fresh(inode)) {
+    return std::nullopt;
+  }
+  return merged(*inodes_.attributes(inode));
+}
+
+Duration Client::Impl::attributes_keep_for(InodeId inode) const {
+  if (!inodes_.is_fresh(inode)) {
+    return Duration::zero();
+  }
+  const Duration left = master_.leases().term().left();
+  const bool will_change = write_back_.dirty_attributes(inode) || accesses_.contains(inode);
+  return will_change ? std::min<Duration>(left, kDirtyAttributesTime) : left;
+}
+
+Duration Client::Impl::name_keeps_for(InodeId parent, const std::string& name, InodeId inode) {
+  const auto [answer, known] = names_.find(parent, name);
+  const bool is_kept = answer == NameCache::Answer::kPresent && known == inode;
+  return is_kept ? master_.leases().term().left() : Duration::zero();
 }
 
 }  // namespace dfs::client

@@ -30,7 +30,8 @@ bool are_sound(const std::vector<Extent>& extents) {
 // --- Learning ------------------------------------------------------------------------------------
 
 bool InodeCache::is_overtaken(const Entry& entry, const Attributes& attributes,
-                              MonoTime sent_at) const {
+                              const Told& told) const {
+  const MonoTime sent_at = told.sent_at;
   if (sent_at < std::max(entry.valid_from, all_valid_from_)) {
     return true;
   }
@@ -42,7 +43,7 @@ bool InodeCache::is_overtaken(const Entry& entry, const Attributes& attributes,
          (attributes.data_version == entry.attributes.data_version && sent_at < entry.fetched_at);
 }
 
-void InodeCache::take(Entry& entry, const Attributes& attributes, MonoTime sent_at) {
+void InodeCache::take(Entry& entry, const Attributes& attributes, const Told& told) {
   const bool is_other_data =
       !entry.is_known || entry.attributes.data_version != attributes.data_version;
   if (is_other_data) {
@@ -50,9 +51,10 @@ void InodeCache::take(Entry& entry, const Attributes& attributes, MonoTime sent_
   }
   entry.attributes = attributes;
   entry.is_known = true;
-  entry.fetched_at = sent_at;
+  entry.fetched_at = told.sent_at;
   entry.received_at = scheduler_.now();
-  entry.data_at = std::max(entry.data_at, sent_at);
+  entry.data_at = std::max(entry.data_at, told.sent_at);
+  note_lease(entry, attributes.inode, told);
   if (attributes.size_bytes == 0) {
     entry.is_complete = true;
   }
@@ -61,16 +63,16 @@ void InodeCache::take(Entry& entry, const Attributes& attributes, MonoTime sent_
   }
 }
 
-void InodeCache::learn(const Attributes& attributes, MonoTime sent_at) {
+void InodeCache::learn(const Attributes& attributes, const Told& told) {
   Entry& entry = touch(attributes.inode);
-  if (!is_overtaken(entry, attributes, sent_at)) {
-    take(entry, attributes, sent_at);
+  if (!is_overtaken(entry, attributes, told)) {
+    take(entry, attributes, told);
   }
   evict(attributes.inode);
 }
 
-void InodeCache::learn_entry(const EntryReply& reply, MonoTime sent_at) {
-  learn(reply.attributes, sent_at);
+void InodeCache::learn_entry(const EntryReply& reply, const Told& told) {
+  learn(reply.attributes, told);
   if (!reply.has_extents || !are_sound(reply.extents)) {
     return;  // they were a gift; the reader asks
   }
@@ -85,11 +87,11 @@ void InodeCache::learn_entry(const EntryReply& reply, MonoTime sent_at) {
 }
 
 Status InodeCache::learn_extents(const GetExtentsReply& reply, std::uint64_t offset,
-                                 MonoTime sent_at) {
+                                 const Told& told) {
   if (!are_sound(reply.extents)) {
     return make_error(ErrorCode::kBadMessage, "extents out of order or out of bounds");
   }
-  learn(reply.attributes, sent_at);
+  learn(reply.attributes, told);
   learn_locations(reply.locations);
   Entry& entry = touch(reply.attributes.inode);
   if (!entry.is_known || entry.attributes.data_version != reply.attributes.data_version) {
@@ -106,46 +108,47 @@ Status InodeCache::learn_extents(const GetExtentsReply& reply, std::uint64_t off
   return ok();
 }
 
-void InodeCache::take_own(Entry& entry, const Attributes& attributes, MonoTime sent_at) {
+void InodeCache::take_own(Entry& entry, const Attributes& attributes, const Told& told) {
   // The kernel saw this client's change as it was made.
   if (entry.pages_version == entry.attributes.data_version) {
     entry.pages_version = attributes.data_version;
   }
   entry.attributes = attributes;
-  entry.fetched_at = sent_at;
+  entry.fetched_at = told.sent_at;
   entry.received_at = scheduler_.now();
-  entry.data_at = std::max(entry.data_at, sent_at);
+  entry.data_at = std::max(entry.data_at, told.sent_at);
+  note_lease(entry, attributes.inode, told);
 }
 
 void InodeCache::learn_change(const Attributes& attributes, std::uint64_t version_before,
-                              MonoTime sent_at) {
+                              const Told& told) {
   Entry& entry = touch(attributes.inode);
   const bool is_next = entry.is_known && version_before != 0 &&
                        entry.attributes.data_version == version_before &&
                        attributes.data_version > version_before;
   if (!is_next) {
-    learn(attributes, sent_at);
+    learn(attributes, told);
     return;
   }
   cut_windows(entry, attributes.size_bytes);
-  take_own(entry, attributes, sent_at);
+  take_own(entry, attributes, told);
   if (attributes.size_bytes == 0) {
     entry.is_complete = true;
   }
 }
 
-void InodeCache::learn_changed(const Attributes& attributes, MonoTime sent_at) {
+void InodeCache::learn_changed(const Attributes& attributes, const Told& told) {
   Entry& entry = touch(attributes.inode);
   const bool is_newer = !entry.is_known || attributes.data_version > entry.attributes.data_version;
   const bool is_older = entry.is_known && attributes.data_version < entry.attributes.data_version;
-  if (sent_at < all_valid_from_ ||
-      (!is_newer && !is_older && is_overtaken(entry, attributes, sent_at))) {
+  if (told.sent_at < all_valid_from_ ||
+      (!is_newer && !is_older && is_overtaken(entry, attributes, told))) {
     expire(attributes.inode);
     return;
   }
   // Changes of several calls may be answered in another order than they were made in.
   if (!is_older) {
-    take(entry, attributes, sent_at);
+    take(entry, attributes, told);
   }
   entry.valid_from = scheduler_.now();
   evict(attributes.inode);
@@ -156,7 +159,7 @@ MonoTime InodeCache::latest_question(const Entry& entry) const {
 }
 
 void InodeCache::learn_commit(const FileCommitResult& result, const std::vector<Extent>& extents,
-                              const std::vector<ChunkLocation>& locations) {
+                              const std::vector<ChunkLocation>& locations, bool is_leased) {
   const Attributes& attributes = result.attributes;
   learn_locations(locations);
   Entry& entry = touch(attributes.inode);
@@ -165,33 +168,52 @@ void InodeCache::learn_commit(const FileCommitResult& result, const std::vector<
                        attributes.data_version > result.data_version_before;
   if (!is_next) {
     // When it was sent is not known here: certainly not before the last answer that mattered.
-    learn(attributes, latest_question(entry));
+    learn(attributes, {latest_question(entry), is_leased});
     return;
   }
   for (const Extent& extent : extents) {
     insert(entry, extent);
   }
-  take_own(entry, attributes, latest_question(entry));
+  take_own(entry, attributes, {latest_question(entry), is_leased});
   evict(attributes.inode);
 }
 
-void InodeCache::confirm(InodeId inode, std::uint64_t data_version, MonoTime sent_at) {
-  const auto place = entries_.find(inode);
-  if (place == entries_.end() || sent_at < place->second.valid_from) {
-    return;
+void InodeCache::note_lease(Entry& entry, InodeId inode, const Told& told) {
+  entry.is_leased = told.is_leased;
+  if (told.is_leased) {
+    leases_.insert(inode);
   }
-  Entry& entry = place->second;
-  if (entry.is_known && entry.attributes.data_version == data_version) {
-    entry.data_at = std::max(entry.data_at, sent_at);
+}
+
+void InodeCache::end_lease(InodeId inode) {
+  leases_.erase(inode);
+  if (entries_.contains(inode)) {
+    expire(inode);
+    const auto left = entries_.find(inode);
+    if (left != entries_.end()) {
+      clear_windows(left->second);
+    }
   }
+}
+
+void InodeCache::end_all_leases() {
+  leases_.clear();
+  expire_all();
 }
 
 void InodeCache::expire(InodeId inode) {
   Entry& entry = touch(inode);
   entry.valid_from = scheduler_.now();
+  entry.is_leased = false;
   entry.fetched_at = MonoTime::min();
   entry.data_at = MonoTime::min();
   evict(inode);
+}
+
+void InodeCache::expire_if_known(InodeId inode) {
+  if (entries_.contains(inode)) {
+    expire(inode);
+  }
 }
 
 void InodeCache::drop_extents(InodeId inode) {
@@ -236,6 +258,7 @@ void InodeCache::expire_all() {
       Entry& entry = place->second;
       clear_windows(entry);
       entry.is_known = false;
+      entry.is_leased = false;
       entry.valid_from = scheduler_.now();
       entry.fetched_at = entry.data_at = MonoTime::min();
     }
@@ -247,6 +270,7 @@ void InodeCache::expire_all() {
 }
 
 void InodeCache::forget(InodeId inode) {
+  leases_.erase(inode);
   const auto place = entries_.find(inode);
   if (place != entries_.end() && place->second.hold_count == 0) {
     remove(place);
@@ -275,10 +299,6 @@ const InodeCache::Entry* InodeCache::find(InodeId inode) const {
   return place == entries_.end() || !place->second.is_known ? nullptr : &place->second;
 }
 
-bool InodeCache::is_young(MonoTime sent_at) const {
-  return sent_at != MonoTime::min() && scheduler_.now() - sent_at <= kAttributeCacheTime;
-}
-
 const Attributes* InodeCache::attributes(InodeId inode) const {
   const Entry* entry = find(inode);
   return entry == nullptr ? nullptr : &entry->attributes;
@@ -286,12 +306,7 @@ const Attributes* InodeCache::attributes(InodeId inode) const {
 
 bool InodeCache::is_fresh(InodeId inode) const {
   const Entry* entry = find(inode);
-  return entry != nullptr && is_young(entry->fetched_at);
-}
-
-bool InodeCache::is_data_fresh(InodeId inode) const {
-  const Entry* entry = find(inode);
-  return entry != nullptr && is_young(entry->data_at);
+  return entry != nullptr && entry->is_leased && term_.holds();
 }
 
 bool InodeCache::is_data_as_of(InodeId inode, MonoTime since) const {

@@ -1,7 +1,8 @@
 // What this client knows about inodes: attributes, extents, where chunks are, and which version of
 // the contents the kernel's pages show.
 //
-// Attributes are fresh for kAttributeCacheTime from when the request was sent that brought them. An
+// Attributes and extents are fresh while this client has a lease on the inode: until it is told of
+// a change, or the term ends (lease_term.h). What came without a lease serves who asked for it. An
 // answer that was overtaken by a newer one (smaller data version, or sent earlier) is ignored; but
 // a smaller data version in answer to a question asked since means that the master lost power and
 // with it what it had said, and is believed.
@@ -16,9 +17,11 @@
 #include <list>
 #include <map>
 #include <optional>
+#include <unordered_set>
 #include <vector>
 
 #include "common/scheduler.h"
+#include "fuse-client/core/lease_term.h"
 #include "proto/data_messages.h"
 
 namespace dfs::client {
@@ -33,29 +36,28 @@ class InodeCache {
  public:
   // `changed`: contents the kernel may have cached of a held inode are not what they were, and it
   // was not this client that changed them.
-  InodeCache(Scheduler& scheduler, InodeCacheLimits limits, std::function<void(InodeId)> changed)
-      : scheduler_(scheduler), limits_(limits), changed_(std::move(changed)) {}
+  InodeCache(Scheduler& scheduler, const LeaseTerm& term, InodeCacheLimits limits,
+             std::function<void(InodeId)> changed)
+      : scheduler_(scheduler), term_(term), limits_(limits), changed_(std::move(changed)) {}
   InodeCache(const InodeCache&) = delete;
   InodeCache& operator=(const InodeCache&) = delete;
 
   // --- What the master said in answer to a request sent at `sent_at`
   // ------------------------------
-  void learn(const Attributes& attributes, MonoTime sent_at);
-  void learn_entry(const EntryReply& reply, MonoTime sent_at);
+  void learn(const Attributes& attributes, const Told& told);
+  void learn_entry(const EntryReply& reply, const Told& told);
   // Fails with kBadMessage: the extents cannot be true.
-  Status learn_extents(const GetExtentsReply& reply, std::uint64_t offset, MonoTime sent_at);
+  Status learn_extents(const GetExtentsReply& reply, std::uint64_t offset, const Told& told);
   // An own SetAttributes; `version_before` is the data version it met.
-  void learn_change(const Attributes& attributes, std::uint64_t version_before, MonoTime sent_at);
+  void learn_change(const Attributes& attributes, std::uint64_t version_before, const Told& told);
   // As an own change left it, in answer to it: questions asked before that answer do not count any
   // more. Extents are known no more if the contents changed.
-  void learn_changed(const Attributes& attributes, MonoTime sent_at);
+  void learn_changed(const Attributes& attributes, const Told& told);
   void learn_commit(const FileCommitResult& result, const std::vector<Extent>& extents,
-                    const std::vector<ChunkLocation>& locations);
-  // The inode still has this data version.
-  void confirm(InodeId inode, std::uint64_t data_version, MonoTime sent_at);
-
+                    const std::vector<ChunkLocation>& locations, bool is_leased);
   // The attributes changed in a way this client does not know; earlier answers do not count.
   void expire(InodeId inode);
+  void expire_if_known(InodeId inode);
   // Extents, too, and where their chunks are: they led nowhere.
   void drop_extents(InodeId inode);
   // The inode is gone.
@@ -65,11 +67,17 @@ class InodeCache {
   // The kernel does not know the inode any more.
   void forget(InodeId inode);
 
+  // Everything this client, or the kernel above it, may rely on without asking: more than is known
+  // here, where much is evicted.
+  const std::unordered_set<InodeId>& leases() const { return leases_; }
+  // The lease is over: contents and attributes are asked for again.
+  void end_lease(InodeId inode);
+  void end_all_leases();
+
   // --- What is known -----------------------------------------------------------------------------
   // Null when unknown; of any age. Good until the next call that is not const.
   const Attributes* attributes(InodeId inode) const;
-  bool is_fresh(InodeId inode) const;       // all of the attributes
-  bool is_data_fresh(InodeId inode) const;  // size, data version and so the extents
+  bool is_fresh(InodeId inode) const;  // attributes, and the extents as far as they are known
   // Whether size and data version are of `since` or later.
   bool is_data_as_of(InodeId inode, MonoTime since) const;
   // The extents within [begin, end), clipped to it; nothing when some of them are unknown.
@@ -97,6 +105,7 @@ class InodeCache {
     bool is_complete = false;  // windows not listed have no extents
     std::uint32_t hold_count = 0;
     std::uint64_t pages_version = 0;  // data version of the kernel's pages; 0: unknown
+    bool is_leased = false;
     MonoTime fetched_at = MonoTime::min();
     MonoTime received_at = MonoTime::min();
     MonoTime data_at = MonoTime::min();
@@ -108,11 +117,11 @@ class InodeCache {
 
   Entry& touch(InodeId inode);
   const Entry* find(InodeId inode) const;
-  bool is_young(MonoTime sent_at) const;
-  bool is_overtaken(const Entry& entry, const Attributes& attributes, MonoTime sent_at) const;
+  bool is_overtaken(const Entry& entry, const Attributes& attributes, const Told& told) const;
   MonoTime latest_question(const Entry& entry) const;  // whose answer counts
-  void take(Entry& entry, const Attributes& attributes, MonoTime sent_at);
-  void take_own(Entry& entry, const Attributes& attributes, MonoTime sent_at);
+  void note_lease(Entry& entry, InodeId inode, const Told& told);
+  void take(Entry& entry, const Attributes& attributes, const Told& told);
+  void take_own(Entry& entry, const Attributes& attributes, const Told& told);
   void pages_changed(Entry& entry, InodeId inode);
   void clear_windows(Entry& entry);
   void insert(Entry& entry, const Extent& extent);
@@ -124,7 +133,9 @@ class InodeCache {
   void remove(Entries::iterator entry);
 
   Scheduler& scheduler_;
+  const LeaseTerm& term_;
   InodeCacheLimits limits_;
+  std::unordered_set<InodeId> leases_;
   std::function<void(InodeId)> changed_;
   Entries entries_;
   MonoTime all_valid_from_ = MonoTime::min();  // as valid_from, for entries that are gone too

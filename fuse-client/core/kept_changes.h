@@ -14,6 +14,7 @@
 
 #include "common/ids.h"
 #include "proto/codec.h"
+#include "proto/lease_messages.h"
 #include "proto/session_messages.h"
 
 namespace dfs::client {
@@ -26,6 +27,8 @@ class KeptRequest {
   virtual Buffer encode(const Envelope& envelope) const = 0;
   // What it changes: whose fsync must fail if it is lost.
   virtual std::vector<InodeId> inodes(const ChangeStamp& stamp) const = 0;
+  // The same as others would be told, as far as the request says it.
+  virtual std::vector<LeaseChange> lease_changes() const = 0;
   virtual std::size_t size_bytes() const = 0;  // roughly, encoded or in memory
 };
 
@@ -56,6 +59,27 @@ class KeptRequestOf final : public KeptRequest {
       changed.push_back(request.new_parent);
     }
     return changed;
+  }
+  std::vector<LeaseChange> lease_changes() const override {
+    std::vector<LeaseChange> changes;
+    if constexpr (requires { request.inode; }) {
+      changes.push_back({.inode = request.inode, .contents = true, .names = {}, .new_names = {}});
+    }
+    if constexpr (requires { request.destination; }) {
+      changes.push_back(
+          {.inode = request.destination, .contents = true, .names = {}, .new_names = {}});
+    }
+    if constexpr (requires { request.parent; }) {
+      changes.push_back(
+          {.inode = request.parent, .contents = false, .names = {request.name}, .new_names = {}});
+    }
+    if constexpr (requires { request.new_parent; }) {
+      changes.push_back({.inode = request.new_parent,
+                         .contents = false,
+                         .names = {request.new_name},
+                         .new_names = {}});
+    }
+    return changes;
   }
   std::size_t size_bytes() const override {
     std::size_t bytes = sizeof(*this);

@@ -9,6 +9,7 @@ constexpr std::chrono::seconds kCloseWait{3};
 constexpr std::chrono::seconds kReopenDelay{1};
 constexpr std::chrono::milliseconds kForgottenPinsDelay = kCreatedPinRest + kSessionKeepAlive;
 constexpr std::chrono::milliseconds kKeepAliveIntervalMin{100};
+constexpr std::chrono::milliseconds kWithdrawRetryDelay{500};
 
 RpcClient::Options master_rpc_options() {
   RpcClient::Options options;
@@ -27,6 +28,12 @@ MasterLink::MasterLink(World world, Address master, std::string client_name)
       busy_timer_(world.scheduler),
       kept_timer_(world.scheduler),
       alive_(std::make_shared<const bool>(true)),
+      leases_(world, rpc_,
+              {.is_open = [this] { return state_ == State::kOpen; },
+               .call_options = [this] { return options_for_session(); },
+               .is_over = [this] { session_lost(session_); },
+               .ask_for_news = [this] { schedule_keep_alive(Duration::zero()); },
+               .met_incarnation = [this](std::uint64_t met) { master_incarnation(met); }}),
       keep_alive_timer_(world.scheduler),
       forgotten_pins_timer_(world.scheduler) {
   rpc_.on_state_change([this](bool up) { link_changed(up); });
@@ -53,20 +60,28 @@ void MasterLink::open_session() {
   OpenSessionRequest request;
   request.client_name = client_name_;
   request.nonce = nonce_;
-  opening_ = rpc_.call(request, CallOptions{}, [this](Result<RpcReply<OpenSessionReply>> reply) {
-    opening_ = CallId{};
-    if (reply) {
-      session_opened(reply->body);
-    } else {
-      session_failed(reply.error());
-    }
-  });
+  request.ends = dead_sessions_;
+  if (opening_nonce_) {
+    opening_nonce_(nonce_);
+  }
+  const MonoTime sent_at = world_.scheduler.now();
+  opening_ =
+      rpc_.call(request, CallOptions{}, [this, sent_at](Result<RpcReply<OpenSessionReply>> reply) {
+        opening_ = CallId{};
+        if (reply) {
+          session_opened(reply->body);
+          leases_.opened(sent_at, std::chrono::milliseconds(reply->body.session_timeout_ms));
+        } else {
+          session_failed(reply.error());
+        }
+      });
 }
 
 void MasterLink::session_opened(const OpenSessionReply& reply) {
   const bool is_replacement = session_.is_set();
   session_replaced(reply.losses);
   state_ = State::kOpen;
+  dead_sessions_.clear();
   session_ = reply.session;
   losses_ = reply.losses;
   next_sequence_ = 1;
@@ -76,11 +91,13 @@ void MasterLink::session_opened(const OpenSessionReply& reply) {
     world_.log.warning("The session expired; a new one was opened. session=" +
                        std::to_string(session_.value));
     tell_all_pins();
+    leases_.lose();
     for (const auto& handler : new_session_) {
       handler();
     }
   }
-  master_incarnation(reply.incarnation);
+  incarnation_ = reply.incarnation;
+  leases_.begin_reclaim(incarnation_);
   schedule_keep_alive(keep_alive_interval_);
   if (start_done_) {
     start_finished(ok());
@@ -126,6 +143,7 @@ void MasterLink::session_lost(SessionId session) {
     keep_alive_ = CallId{};
   }
   keep_alive_timer_.stop();
+  leases_.pause();
   nonce_ = world_.random.next_u64();
   open_session();
 }
@@ -139,6 +157,7 @@ void MasterLink::stop(Done<Unit> done) {
   kept_timer_.stop();
   keep_alive_timer_.stop();
   forgotten_pins_timer_.stop();
+  leases_.stop();
   if (!was_open) {
     world_.scheduler.post([done = std::move(done), alive = std::weak_ptr(alive_)] {
       if (!alive.expired()) {
@@ -186,6 +205,7 @@ void MasterLink::master_incarnation(std::uint64_t incarnation) {
   }
   world_.log.info("The master restarted. session=" + std::to_string(session_.value));
   tell_all_pins();
+  leases_.begin_reclaim(incarnation_);
   if (master_restart_) {
     master_restart_();
   }
@@ -253,7 +273,7 @@ void MasterLink::send(CallId id, Call& call) {
   CallOptions options;
   options.session = session_;
   options.sequence = call.sequence;
-  options.acknowledged = acknowledged();
+  options.acknowledged = call.acknowledged = acknowledged();
   call.rpc = call.send(options);
   DFS_ASSERT(calls_.contains(id));
 }
@@ -280,6 +300,9 @@ bool MasterLink::finish(CallId id, ErrorCode code, const ChangeStamp& stamp,
   const auto place = calls_.find(id);
   DFS_ASSERT(place != calls_.end());
   place->second.rpc = CallId{};
+  if (place->second.session == session_) {
+    leases_.note_acknowledged(place->second.acknowledged);
+  }
   if (code != ErrorCode::kOk && is_repeated(id, place->second, code)) {
     return false;
   }
@@ -347,6 +370,10 @@ void MasterLink::give_up(Calls::iterator call, Error error) {
   }
   // To the master the number counts as answered: a late copy of the request is refused then.
   settle(call->second);
+  if (call->second.sequence != 0 && call->second.session == session_ &&
+      call->second.request != nullptr) {
+    leases_.give_up(call->second.sequence, call->second.request->lease_changes());
+  }
   if (call->second.may_pin && call->second.sequence != 0) {
     // It may have made an inode and pinned it for nobody: only a list of all tells.
     forgotten_pins_timer_.start(kForgottenPinsDelay, [this] { tell_all_pins(); });
@@ -370,9 +397,37 @@ void MasterLink::interrupt(CallId id) {
   if (!call.rpc.is_set() || !call.is_change || !rpc_.is_up()) {
     give_up(place, make_error(ErrorCode::kInterrupted));
     pump();
-  } else {
-    place->second.interrupted = true;
+  } else if (!std::exchange(place->second.interrupted, true)) {
+    withdraw(id);
   }
+}
+
+// A change can wait at the master for other clients, or for one that died.
+void MasterLink::withdraw(CallId id) {
+  const auto place = calls_.find(id);
+  if (place == calls_.end() || !place->second.interrupted || state_ != State::kOpen) {
+    return;
+  }
+  const WithdrawRequest request{.sequence = place->second.sequence};
+  rpc_.call(request, options_for_session(),
+            [this, id](const Result<RpcReply<WithdrawReply>>& reply) {
+              if (reply && !reply->body.was_waiting) {
+                // It may be on its way there.
+                world_.scheduler.run_after(kWithdrawRetryDelay,
+                                           [this, id, alive = std::weak_ptr(alive_)] {
+                                             if (!alive.expired()) {
+                                               withdraw(id);
+                                             }
+                                           });
+              }
+            });
+}
+
+CallOptions MasterLink::options_for_session() const {
+  CallOptions options;
+  options.session = session_;
+  options.acknowledged = acknowledged();
+  return options;
 }
 
 // --- Pins ----------------------------------------------------------------------------------------
@@ -473,10 +528,16 @@ void MasterLink::send_keep_alive() {
   keep_alive_timer_.stop();
   CallOptions options;
   options.session = session_;
-  options.acknowledged = acknowledged();
-  keep_alive_ =
-      rpc_.call(next_keep_alive(), options,
-                [this](Result<RpcReply<KeepAliveReply>> reply) { keep_alive_answered(reply); });
+  options.acknowledged = keep_alive_acknowledged_ = acknowledged();
+  const MonoTime sent_at = world_.scheduler.now();
+  keep_alive_ = rpc_.call(next_keep_alive(), options,
+                          [this, sent_at](Result<RpcReply<KeepAliveReply>> reply) {
+                            if (reply) {
+                              leases_.keep_alive_answered(sent_at);
+                              leases_.note_acknowledged(keep_alive_acknowledged_);
+                            }
+                            keep_alive_answered(reply);
+                          });
 }
 
 void MasterLink::keep_alive_answered(const Result<RpcReply<KeepAliveReply>>& reply) {

@@ -26,29 +26,12 @@
 #include "fuse-client/core/change_kinds.h"
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/kept_changes.h"
+#include "fuse-client/core/lease_link.h"
+#include "fuse-client/core/master_link_limits.h"
 #include "proto/rpc_client.h"
 #include "proto/session_messages.h"
 
 namespace dfs::client {
-
-inline constexpr std::chrono::milliseconds kPinDelay{50};
-inline constexpr std::chrono::milliseconds kUnpinDelay{1000};
-inline constexpr std::size_t kPinsPerMessageMax = 32'768;
-// Half of what the master keeps for repeating: it learns of acknowledgements a little late.
-inline constexpr std::size_t kUnsettledMax = kKeptRepliesMax / 2;
-// When the master is asked to sync: so many changes are kept, or bytes, or one for so long. Below
-// the bounds, so that changes need not wait for it.
-inline constexpr std::size_t kKeptChangesSync = kUnsettledMax / 2;
-inline constexpr std::size_t kKeptBytesSync = 1u << 20;
-inline constexpr std::size_t kKeptBytesMax = 4u << 20;
-inline constexpr std::chrono::milliseconds kKeptChangeAge{1000};
-static_assert(kKeptBytesMax + kHeadBytesMax < kReplayBytesMax);
-// Calls under way at once: the connection takes a few more, so that a keep-alive or a replay never
-// waits behind calls that the master does not answer before it.
-inline constexpr std::size_t kCallsSentMax = kCallsInFlightMax - 64;
-// How often a call refused with kBusy is made again, kBusyDelay apart, before that is the answer.
-inline constexpr std::uint32_t kBusyRetriesMax = 100;
-inline constexpr std::chrono::milliseconds kBusyDelay{100};
 
 class MasterLink {
  public:
@@ -70,7 +53,8 @@ class MasterLink {
   CallId call(const Request& request, Done<typename Request::Reply> done);
 
   // Gives up waiting while the master is unreachable, or for a read at any time: the callback runs
-  // with kInterrupted. A change the master is working on is left to finish.
+  // with kInterrupted. A change that waits at the master for other clients is withdrawn, one that
+  // is being made is left to finish.
   void interrupt(CallId call);
 
   // Open inodes: what is pinned lives on after its last unlink. Counted: every pin has its unpin.
@@ -84,8 +68,16 @@ class MasterLink {
   // A new session replaced one that expired: the chunks of the old one are gone, and its locks. Any
   // number of handlers.
   void on_new_session(std::function<void()> handler) { new_session_.push_back(std::move(handler)); }
-  // The master restarted; after a power loss what it says may be older than what it said before.
   void on_master_restart(std::function<void()> handler) { master_restart_ = std::move(handler); }
+
+  // Sessions to be ended when one is opened, and who hears of the nonce of each that is opened.
+  void set_sessions(std::vector<std::uint64_t> dead, std::function<void(std::uint64_t)> opening) {
+    dead_sessions_ = std::move(dead);
+    opening_nonce_ = std::move(opening);
+  }
+  // The answers to calls as leases, and what is kept under them.
+  LeaseLink& leases() { return leases_; }
+  const LeaseLink& leases() const { return leases_; }
 
   // An answered change of these inodes is gone with the power of the master's machine, and could
   // not be made again (a line in the log says why).
@@ -108,9 +100,10 @@ class MasterLink {
     std::shared_ptr<const KeptRequest> request;  // of a change to be kept
     std::function<CallId(const CallOptions&)> send;
     std::function<void(Error)> fail;
-    CallId rpc;                  // set while sent
-    std::uint64_t sequence = 0;  // of a change, once given
-    SessionId session;           // it was sent in
+    CallId rpc;                      // set while sent
+    std::uint64_t sequence = 0;      // of a change, once given
+    SessionId session;               // it was sent in
+    std::uint64_t acknowledged = 0;  // it said so
     std::uint32_t busy_count = 0;
     MonoTime not_before{};     // to be sent (again)
     bool interrupted = false;  // to be given up as soon as the master is unreachable
@@ -152,6 +145,9 @@ class MasterLink {
   void session_replaced(std::uint64_t losses);
   void report_lost(const KeptChange& change, ErrorCode code);
 
+  void withdraw(CallId call);
+  CallOptions options_for_session() const;
+
   void schedule_keep_alive(Duration delay);
   void send_keep_alive();
   KeepAliveRequest next_keep_alive();
@@ -167,6 +163,8 @@ class MasterLink {
   SessionId session_;
   CallId opening_;  // the OpenSession under way
   std::uint64_t nonce_ = 0;
+  std::vector<std::uint64_t> dead_sessions_;
+  std::function<void(std::uint64_t)> opening_nonce_;
   std::uint64_t incarnation_ = 0;
   Duration keep_alive_interval_ = kSessionKeepAlive;
   Done<Unit> start_done_;
@@ -192,6 +190,9 @@ class MasterLink {
   std::map<std::uint32_t, CallId> replay_pages_;  // not answered yet
   std::uint64_t losses_ = 0;           // of the master, when nothing was kept from before
   std::shared_ptr<const bool> alive_;  // posted tasks ask whether this still exists
+
+  LeaseLink leases_;
+  std::uint64_t keep_alive_acknowledged_ = 0;  // as the one under way says
 
   std::map<InodeId, std::uint32_t> pins_;  // how often each is open here
   std::set<InodeId> told_;                 // as the master has it, or will after keep_alive_

@@ -83,6 +83,7 @@ void MasterLink::begin_replay(std::uint64_t incarnation) {
       "The master may have lost changes and is told them again; calls wait. "
       "session=" +
       std::to_string(session_.value) + " changes=" + std::to_string(kept_.count()));
+  leases_.lose();  // its answers may be older than what it said before
   hold_all();
   for (KeptChanges::Page& page : kept_.pages(session_, incarnation)) {
     CallOptions options;
@@ -170,6 +171,7 @@ void MasterLink::session_replaced(std::uint64_t losses) {
   }
   kept_.clear();
   unsettled_.clear();
+  leases_.forget_given_up();
   unsettled_bytes_ = 0;
 }
 

@@ -78,7 +78,7 @@ void Reader::finish(ReadId id, Result<std::vector<Buffer>> result) {
 
 bool Reader::has_fresh_data(const Read& read) const {
   // An answer to a question asked since counts however long it took.
-  return inodes_.is_data_fresh(read.request.inode) ||
+  return inodes_.is_fresh(read.request.inode) ||
          inodes_.is_data_as_of(read.request.inode, read.asked_since);
 }
 
@@ -132,7 +132,7 @@ void Reader::refresh(InodeId inode, std::uint64_t begin, std::uint64_t end, Refr
   if (!wants_extents) {
     master_.call(GetAttributesRequest{inode}, [this, key, sent_at](Result<AttributesReply> reply) {
       if (reply) {
-        inodes_.learn(reply->attributes, sent_at);
+        inodes_.learn(reply->attributes, master_.leases().told(sent_at, reply->lease));
       }
       refreshed(key, reply ? ok() : Status(std::move(reply).error()));
     });
@@ -143,7 +143,8 @@ void Reader::refresh(InodeId inode, std::uint64_t begin, std::uint64_t end, Refr
   request.offset = offset;
   request.length_bytes = std::max(end, first + 1) - offset;
   master_.call(request, [this, key, sent_at](Result<GetExtentsReply> reply) {
-    refreshed(key, reply ? inodes_.learn_extents(*reply, key.second, sent_at)
+    refreshed(key, reply ? inodes_.learn_extents(*reply, key.second,
+                                                 master_.leases().told(sent_at, reply->lease))
                          : Status(std::move(reply).error()));
   });
 }
@@ -325,7 +326,8 @@ void Reader::read_committed(InodeId inode, std::uint64_t offset, std::uint64_t l
       collection->done(std::move(reply).error());
       return;
     }
-    Status status = inodes_.learn_extents(*reply, window_begin_of(request.offset), sent_at);
+    Status status = inodes_.learn_extents(*reply, window_begin_of(request.offset),
+                                          master_.leases().told(sent_at, reply->lease));
     if (!status) {
       collection->done(std::move(status).error());
       return;

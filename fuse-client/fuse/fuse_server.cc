@@ -23,7 +23,8 @@ constexpr int kRequestsPerTurn = 64;  // then timers and answers get their turn
 constexpr std::size_t kRequestMemoryBytes = 256 * 4096 + 4096;
 constexpr std::uint32_t kWriteBytesMax = 1u << 20;
 constexpr std::uint32_t kPreferredIoBytes = 128 * 1024;  // st_blksize: the size cp and cat use
-constexpr double kCacheSeconds = std::chrono::duration<double>(kAttributeCacheTime).count();
+
+double seconds_of(Duration time) { return std::chrono::duration<double>(time).count(); }
 
 void on_interrupt(fuse_req_t request, void* data) {
   static_cast<FuseServer*>(data)->interrupt(request);
@@ -83,6 +84,7 @@ FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log,
       log_(log),
       root_(options.root),
       umount_wait_(options.umount_wait),
+      post_from_thread_(options.post_from_thread),
       memory_(std::make_shared<RequestMemory>()) {}
 
 Result<std::unique_ptr<FuseServer>> FuseServer::create(client::Client& client, Scheduler& scheduler,
@@ -109,6 +111,7 @@ Result<std::unique_ptr<FuseServer>> FuseServer::create(client::Client& client, S
 }
 
 FuseServer::~FuseServer() {
+  dropper_.reset();
   notifier_.reset();
   if (session_ != nullptr) {
     unmount();
@@ -143,7 +146,13 @@ Status FuseServer::started_session(int result, const std::string& what) {
   if (flags < 0 || fcntl(fd(), F_SETFL, flags | O_NONBLOCK) != 0) {
     return make_error(ErrorCode::kIo, std::string("fcntl: ") + std::strerror(errno));
   }
-  notifier_ = std::make_unique<KernelNotifier>(session_);
+  notifier_ = std::make_unique<KernelNotifier>(session_, post_from_thread_);
+  dropper_ = std::make_unique<CacheDropper>(
+      scheduler_, *notifier_,
+      CacheDropper::Hooks{
+          .to_kernel = [this](InodeId inode) { return to_kernel(inode); },
+          .is_known = [this](InodeId inode) { return inode == root_ || lookup_count(inode) > 0; },
+          .is_open = [this](InodeId inode) { return client_.is_open(inode); }});
   return ok();
 }
 
@@ -192,11 +201,10 @@ void FuseServer::negotiate(fuse_conn_info* connection) {
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
                              FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-  const auto wanted = static_cast<unsigned>(FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS |
-                                            FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
-                                            FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                                            FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK |
-                                            FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
+  const auto wanted = static_cast<unsigned>(
+      FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_ATOMIC_O_TRUNC |
+      FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+      FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
   connection->want |= connection->capable & wanted;
   if (ready_) {
     scheduler_.post(ready_);
@@ -205,8 +213,21 @@ void FuseServer::negotiate(fuse_conn_info* connection) {
 
 void FuseServer::invalidate_contents(InodeId inode) {
   if (notifier_) {
-    notifier_->invalidate(to_kernel(inode));
+    notifier_->drop_contents(to_kernel(inode), nullptr);
   }
+}
+
+void FuseServer::drop_cached(const std::vector<LeaseChange>& changes,
+                             std::function<void()> dropped) {
+  if (dropper_) {
+    dropper_->drop(changes, std::move(dropped));
+  } else {
+    scheduler_.post(lifetime_.guard(std::move(dropped)));
+  }
+}
+
+bool FuseServer::must_walk_again(InodeId inode) const {
+  return dropper_ && dropper_->is_suspect(inode) && !client_.is_open(inode);
 }
 
 InodeId FuseServer::from_kernel(fuse_ino_t inode) const {
@@ -237,8 +258,9 @@ client::Done<Attributes> FuseServer::answer_attributes(fuse_req_t request) {
     if (attributes.inode == root_) {
       root_attributes_ = attributes;
     }
-    const struct stat st = to_stat(attributes, to_kernel(attributes.inode));
-    fuse_reply_attr(request, &st, kCacheSeconds);
+    const Attributes now = client_.kept_attributes(attributes.inode).value_or(attributes);
+    const struct stat st = to_stat(now, to_kernel(attributes.inode));
+    fuse_reply_attr(request, &st, seconds_of(client_.attributes_keep_for(attributes.inode)));
   });
 }
 
@@ -270,17 +292,20 @@ void FuseServer::reply_error(fuse_req_t request, const Error& error) {
   fuse_reply_err(request, to_errno(error.code));
 }
 
-fuse_entry_param FuseServer::entry(const Attributes& attributes) const {
+fuse_entry_param FuseServer::entry(InodeId parent, const std::string& name,
+                                   const Attributes& attributes) const {
+  const InodeId inode = attributes.inode;
   fuse_entry_param entry{};
-  entry.ino = to_kernel(attributes.inode);
-  entry.attr = to_stat(attributes, entry.ino);
-  entry.attr_timeout = kCacheSeconds;
-  entry.entry_timeout = kCacheSeconds;
+  entry.ino = to_kernel(inode);
+  entry.attr = to_stat(client_.kept_attributes(inode).value_or(attributes), entry.ino);
+  entry.attr_timeout = seconds_of(client_.attributes_keep_for(inode));
+  entry.entry_timeout = seconds_of(client_.name_keeps_for(parent, name, inode));
   return entry;
 }
 
-void FuseServer::reply_entry(fuse_req_t request, const Attributes& attributes) {
-  const fuse_entry_param param = entry(attributes);
+void FuseServer::reply_entry(fuse_req_t request, InodeId parent, const std::string& name,
+                             const Attributes& attributes) {
+  const fuse_entry_param param = entry(parent, name, attributes);
   count_lookup(attributes.inode);
   if (fuse_reply_entry(request, &param) != 0) {
     forget(attributes.inode, 1);  // it did not arrive: the kernel will not forget it

@@ -1,7 +1,7 @@
 // The FUSE adapter: reads the kernel's requests, turns them into calls of the client core, replies.
 //
 // It runs in the thread of the loop that drives the core: process() when the descriptor is
-// readable. The one other thread is KernelNotifier's. Inode numbers are the master's, except that
+// readable. The other threads are KernelNotifier's. Inode numbers are the master's, except that
 // the mounted directory is 1 to the kernel, whatever it is on the master. Lookups are counted
 // before the reply leaves and taken back if it could not be delivered; an inode the kernel has
 // forgotten is forgotten by the core too.
@@ -21,6 +21,7 @@
 #include "common/scheduler.h"
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/lifetime.h"
+#include "fuse-client/fuse/cache_dropper.h"
 #include "fuse-client/fuse/fuse_api.h"
 #include "fuse-client/fuse/kernel_notifier.h"
 
@@ -34,6 +35,8 @@ struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted
   std::vector<std::string> mount_options;  // for the kernel: "ro", "allow_other", "fsname=…"
   Duration umount_wait = std::chrono::seconds(30);
+  // Runs a task on the loop thread; called from any thread.
+  std::function<void(Task)> post_from_thread;
 };
 
 // An open directory: the page of entries last fetched, served piece by piece.
@@ -72,6 +75,8 @@ class FuseServer {
   void on_ready(std::function<void()> handler) { ready_ = std::move(handler); }
   // What ClientEvents::invalidate_contents is to call.
   void invalidate_contents(InodeId inode);
+  // What ClientEvents::drop_cached is to call.
+  void drop_cached(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
 
   // ---- For the operations (ops_*.cc).
 
@@ -102,10 +107,11 @@ class FuseServer {
   client::Done<Unit> answer_unit(fuse_req_t request) {
     return answer<Unit>(request, [request](Unit) { fuse_reply_err(request, 0); });
   }
-  client::Done<Attributes> answer_entry(fuse_req_t request) {
-    return answer<Attributes>(request, [this, request](const Attributes& attributes) {
-      reply_entry(request, attributes);
-    });
+  client::Done<Attributes> answer_entry(fuse_req_t request, InodeId parent, std::string name) {
+    return answer<Attributes>(
+        request, [this, request, parent, name = std::move(name)](const Attributes& attributes) {
+          reply_entry(request, parent, name, attributes);
+        });
   }
   client::Done<Attributes> answer_attributes(fuse_req_t request);
   // stat of the mounted directory: a master that does not answer is waited for kRootStatWait, then
@@ -113,8 +119,18 @@ class FuseServer {
   void answer_root_attributes(fuse_req_t request);
 
   static void reply_error(fuse_req_t request, const Error& error);
-  void reply_entry(fuse_req_t request, const Attributes& attributes);
-  fuse_entry_param entry(const Attributes& attributes) const;
+  void reply_entry(fuse_req_t request, InodeId parent, const std::string& name,
+                   const Attributes& attributes);
+  // How the kernel may cache it is decided now, whenever the attributes were asked for.
+  fuse_entry_param entry(InodeId parent, const std::string& name,
+                         const Attributes& attributes) const;
+  // A read of the file begins. True: not now; `again` will be called.
+  bool holds_read(InodeId file, Task again) {
+    return dropper_ && dropper_->holds_read(file, std::move(again));
+  }
+  // Whether the kernel must walk the path again that led it to the inode. Who has the inode open
+  // may have come by that, and is answered.
+  bool must_walk_again(InodeId inode) const;
   void count_lookup(InodeId inode) { ++lookups_[inode]; }
   void forget(InodeId inode, std::uint64_t count);
   std::uint64_t lookup_count(InodeId inode) const;
@@ -139,7 +155,9 @@ class FuseServer {
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
   std::function<void()> ready_;
+  std::function<void(Task)> post_from_thread_;
   std::unique_ptr<KernelNotifier> notifier_;
+  std::unique_ptr<CacheDropper> dropper_;
 
   struct RequestMemory;
   std::shared_ptr<RequestMemory> memory_;

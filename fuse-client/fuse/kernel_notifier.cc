@@ -1,25 +1,74 @@
 #include "fuse-client/fuse/kernel_notifier.h"
 
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
 #include "fuse-client/fuse/fuse_api.h"
 
 namespace dfs::fuse {
+namespace {
 
-KernelNotifier::KernelNotifier(fuse_session* session)
-    : session_(session), thread_([this] { run(); }) {}
+constexpr std::size_t kThreads = 4;
+// An inode that was just given to the kernel may not have arrived: the request that asked for it
+// has its answer, and has not run yet.
+constexpr int kAttempts = 3;
+constexpr std::chrono::milliseconds kAttemptDelay{1};
+
+}  // namespace
+
+KernelNotifier::KernelNotifier(fuse_session* session, std::function<void(Task)> post)
+    : session_(session), post_(std::move(post)) {
+  for (std::size_t i = 0; i < kThreads; ++i) {
+    threads_.emplace_back([this] { run(); });
+  }
+}
 
 KernelNotifier::~KernelNotifier() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  wake_.notify_one();
-  thread_.join();
+  wake_.notify_all();
+  for (std::thread& thread : threads_) {
+    thread.join();
+  }
 }
 
-void KernelNotifier::invalidate(std::uint64_t inode) {
+void KernelNotifier::drop_attributes(std::uint64_t inode, Task done) {
+  // A negative offset: attributes alone.
+  submit([this, inode] { drop(inode, -1); }, std::move(done));
+}
+
+void KernelNotifier::drop_contents(std::uint64_t inode, Task done) {
+  submit([this, inode] { drop(inode, 0); }, std::move(done));
+}
+
+void KernelNotifier::expire_name(std::uint64_t directory, std::string name, Task done) {
+  auto notify = [this, directory, name = std::move(name)] {
+    const int expired = fuse_lowlevel_notify_expire_entry(session_, directory, name.data(),
+                                                          name.size(), FUSE_LL_EXPIRE_ONLY);
+    if (expired == -ENOSYS) {  // kernels before 6.2
+      fuse_lowlevel_notify_inval_entry(session_, directory, name.data(), name.size());
+    }
+  };
+  submit(std::move(notify), std::move(done));
+}
+
+void KernelNotifier::drop(std::uint64_t inode, std::int64_t offset) {
+  for (int attempt = 1;; ++attempt) {
+    const int dropped = fuse_lowlevel_notify_inval_inode(session_, inode, offset, 0);
+    if (dropped != -ENOENT || attempt == kAttempts) {
+      return;  // an inode the kernel does not know has nothing cached
+    }
+    std::this_thread::sleep_for(kAttemptDelay);
+  }
+}
+
+void KernelNotifier::submit(std::function<void()> notify, Task done) {
   {
     const std::lock_guard lock(mutex_);
-    pending_.insert(inode);
+    pending_.push_back({std::move(notify), std::move(done)});
   }
   wake_.notify_one();
 }
@@ -31,11 +80,13 @@ void KernelNotifier::run() noexcept {
     if (stopping_) {
       return;
     }
-    const std::uint64_t inode = *pending_.begin();
-    pending_.erase(pending_.begin());
+    Job job = std::move(pending_.front());
+    pending_.pop_front();
     lock.unlock();
-    // An inode the kernel has forgotten meanwhile is ENOENT: nothing was cached.
-    fuse_lowlevel_notify_inval_inode(session_, inode, 0, 0);
+    job.notify();
+    if (job.done) {
+      post_(std::move(job.done));
+    }
     lock.lock();
   }
 }

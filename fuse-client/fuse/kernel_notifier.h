@@ -1,15 +1,22 @@
-// Tells the kernel to drop cached pages and attributes of an inode.
+// Tells the kernel to drop what it caches of inodes and names.
 //
-// Such a notification can block in the kernel until requests in flight are answered, so it must
-// never leave from the thread that answers them: it has a thread of its own. Pending inodes are a
-// set, so the queue is bounded by the inodes the kernel knows.
+// Such a notification can block in the kernel: until pages that are being read or written are
+// unlocked, or until no name is being changed in a directory, which is until requests in flight are
+// answered. So none may leave from the thread that answers them, and one that blocks must not hold
+// up the others: they leave from a few threads of their own. Waiting ones are bounded by what the
+// master tells at once.
 #pragma once
 
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <mutex>
-#include <set>
+#include <string>
 #include <thread>
+#include <vector>
+
+#include "common/scheduler.h"
 
 struct fuse_session;
 
@@ -17,23 +24,36 @@ namespace dfs::fuse {
 
 class KernelNotifier {
  public:
-  explicit KernelNotifier(fuse_session* session);
-  ~KernelNotifier();  // waits for the notification under way
+  // `post` runs a task on the loop thread, called from any thread.
+  KernelNotifier(fuse_session* session, std::function<void(Task)> post);
+  ~KernelNotifier();  // waits for the notifications under way; the callbacks of others never run
   KernelNotifier(const KernelNotifier&) = delete;
   KernelNotifier& operator=(const KernelNotifier&) = delete;
 
-  // `inode` as the kernel numbers it. Callable from the loop thread; never blocks.
-  void invalidate(std::uint64_t inode);
+  // Inodes as the kernel numbers them. `done` runs on the loop thread when the kernel has dropped
+  // it, or does not know it. Callable from the loop thread; never block.
+  void drop_attributes(std::uint64_t inode, Task done);
+  void drop_contents(std::uint64_t inode, Task done);  // pages, and attributes
+  // The name is looked up again when it is next used; what is mounted below it stays.
+  void expire_name(std::uint64_t directory, std::string name, Task done);
 
  private:
+  struct Job {
+    std::function<void()> notify;
+    Task done;
+  };
+
+  void submit(std::function<void()> notify, Task done);
+  void drop(std::uint64_t inode, std::int64_t offset);
   void run() noexcept;
 
   fuse_session* session_;
+  std::function<void(Task)> post_;
   std::mutex mutex_;  // leaf; guards the two below
-  std::set<std::uint64_t> pending_;
+  std::deque<Job> pending_;
   bool stopping_ = false;
   std::condition_variable wake_;
-  std::thread thread_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace dfs::fuse

@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t kBehindDot = 1;
 constexpr std::uint64_t kBehindDotDot = 2;
 constexpr std::uint32_t kPageEntries = 512;
+// A listing goes on with the page it has for so long; attributes are looked at anew all the same.
+constexpr std::chrono::seconds kPageTime{1};
 static_assert(kPageEntries <= kReaddirEntriesMax);
 
 struct Listing {
@@ -28,8 +30,8 @@ struct Listing {
 // The reply being filled.
 class EntryBuffer {
  public:
-  EntryBuffer(FuseServer& server, const Listing& listing)
-      : server_(server), listing_(listing), bytes_(listing.size_bytes) {}
+  EntryBuffer(FuseServer& server, const Listing& listing, InodeId directory)
+      : server_(server), listing_(listing), directory_(directory), bytes_(listing.size_bytes) {}
 
   // False when it does not fit any more.
   bool add_dot(const char* name, InodeId inode, std::uint64_t position) {
@@ -49,7 +51,7 @@ class EntryBuffer {
     if (!listing_.with_attributes) {
       return add_plain(entry.name.c_str(), entry.attributes, entry.cookie);
     }
-    const fuse_entry_param param = server_.entry(entry.attributes);
+    const fuse_entry_param param = server_.entry(directory_, entry.name, entry.attributes);
     if (!take(fuse_add_direntry_plus(listing_.request, tail(), room(), entry.name.c_str(), &param,
                                      static_cast<off_t>(entry.cookie)))) {
       return false;
@@ -87,21 +89,21 @@ class EntryBuffer {
 
   FuseServer& server_;
   const Listing& listing_;
+  InodeId directory_;
   std::vector<char> bytes_;
   std::size_t used_ = 0;
   std::vector<InodeId> counted_;
 };
 
 bool page_serves(const OpenDirectory& open, std::uint64_t position, MonoTime now) {
-  if (!open.page_is_valid || now - open.fetched >= kAttributeCacheTime ||
-      position < open.page_after) {
+  if (!open.page_is_valid || now - open.fetched >= kPageTime || position < open.page_after) {
     return false;
   }
   return open.page_is_last || (!open.page.empty() && position < open.page.back().cookie);
 }
 
 void fill_and_reply(FuseServer& server, const Listing& listing, const OpenDirectory& open) {
-  EntryBuffer buffer(server, listing);
+  EntryBuffer buffer(server, listing, open.inode);
   std::uint64_t position = listing.position;
   bool room = true;
   if (position < kBehindDot) {

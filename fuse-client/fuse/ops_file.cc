@@ -48,8 +48,9 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
     arguments.name.clear();
   }
   auto done = server.answer<client::OpenedFile>(
-      request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
-        const fuse_entry_param entry = server.entry(opened.attributes);
+      request, [&server, request, asked = *asked, directory = arguments.parent,
+                name = arguments.name](const client::OpenedFile& opened) {
+        const fuse_entry_param entry = server.entry(directory, name, opened.attributes);
         const fuse_file_info file = reply_info(asked, opened);
         server.count_lookup(opened.attributes.inode);
         if (fuse_reply_create(request, &entry, &file) != 0) {
@@ -63,6 +64,10 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
 
 void op_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
   FuseServer& server = server_of(request);
+  if (server.must_walk_again(server.from_kernel(inode))) {
+    fuse_reply_err(request, ESTALE);
+    return;
+  }
   auto done = server.answer<client::OpenedFile>(
       request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
         const fuse_file_info file = reply_info(asked, opened);
@@ -97,12 +102,21 @@ void reply_buffers(fuse_req_t request, const std::vector<Buffer>& parts) {
   fuse_reply_iov(request, vector.data(), static_cast<int>(vector.size()));
 }
 
-void op_read(fuse_req_t request, fuse_ino_t, std::size_t size, off_t offset, fuse_file_info* file) {
+void read(fuse_req_t request, InodeId inode, client::HandleId handle, std::uint64_t offset,
+          std::uint32_t size_bytes) {
   FuseServer& server = server_of(request);
+  if (server.holds_read(inode, [=] { read(request, inode, handle, offset, size_bytes); })) {
+    return;
+  }
   auto done = server.answer<std::vector<Buffer>>(
       request, [request](const std::vector<Buffer>& parts) { reply_buffers(request, parts); });
-  server.started(request, server.client().read(handle_of(file), static_cast<std::uint64_t>(offset),
-                                               static_cast<std::uint32_t>(size), done));
+  server.started(request, server.client().read(handle, offset, size_bytes, done));
+}
+
+void op_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
+             fuse_file_info* file) {
+  read(request, server_of(request).from_kernel(inode), handle_of(file),
+       static_cast<std::uint64_t>(offset), static_cast<std::uint32_t>(size));
 }
 
 void op_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,

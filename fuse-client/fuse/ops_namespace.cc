@@ -29,22 +29,11 @@ client::CreateArguments create_arguments(fuse_req_t request, fuse_ino_t parent, 
 
 void op_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   FuseServer& server = server_of(request);
-  auto done = [&server, request](Result<Attributes> result) {
-    server.ended(request);
-    if (result) {
-      server.reply_entry(request, *result);
-      return;
-    }
-    if (result.code() == ErrorCode::kNotFound) {
-      // Inode 0: the kernel remembers for a while that the name does not exist.
-      fuse_entry_param absent{};
-      absent.entry_timeout = std::chrono::duration<double>(kAttributeCacheTime).count();
-      fuse_reply_entry(request, &absent);
-      return;
-    }
-    FuseServer::reply_error(request, result.error());
-  };
-  server.started(request, server.client().lookup(server.from_kernel(parent), name, done));
+  // That a name does not exist is remembered by the core alone: the kernel could be told of its
+  // coming only under a lock that may be held by who waits for that.
+  const InodeId directory = server.from_kernel(parent);
+  server.started(request, server.client().lookup(directory, name,
+                                                 server.answer_entry(request, directory, name)));
 }
 
 void op_forget(fuse_req_t request, fuse_ino_t inode, std::uint64_t count) {
@@ -65,6 +54,10 @@ void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
   FuseServer& server = server_of(request);
   if (inode == FUSE_ROOT_ID) {
     server.answer_root_attributes(request);
+    return;
+  }
+  if (server.must_walk_again(server.from_kernel(inode))) {
+    fuse_reply_err(request, ESTALE);
     return;
   }
   server.started(request, server.client().get_attributes(server.from_kernel(inode),
@@ -104,7 +97,8 @@ void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_se
 
 void make(fuse_req_t request, client::CreateArguments arguments) {
   FuseServer& server = server_of(request);
-  server.started(request, server.client().make(std::move(arguments), server.answer_entry(request)));
+  auto done = server.answer_entry(request, arguments.parent, arguments.name);
+  server.started(request, server.client().make(std::move(arguments), std::move(done)));
 }
 
 void op_mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t device) {
@@ -163,9 +157,9 @@ void op_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino
 
 void op_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_parent, const char* new_name) {
   FuseServer& server = server_of(request);
-  server.started(request,
-                 server.client().link(server.from_kernel(inode), server.from_kernel(new_parent),
-                                      new_name, server.answer_entry(request)));
+  const InodeId directory = server.from_kernel(new_parent);
+  server.started(request, server.client().link(server.from_kernel(inode), directory, new_name,
+                                               server.answer_entry(request, directory, new_name)));
 }
 
 void op_readlink(fuse_req_t request, fuse_ino_t inode) {

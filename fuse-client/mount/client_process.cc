@@ -26,6 +26,7 @@
 #include "fuse-client/core/client.h"
 #include "fuse-client/fuse/fuse_server.h"
 #include "fuse-client/mount/mount_point.h"
+#include "fuse-client/mount/session_note.h"
 
 namespace dfs::mount {
 namespace {
@@ -130,15 +131,26 @@ class ClientProcess {
     // Read-only is the kernel's to enforce: `mount -o remount,rw` changes it without telling us.
     options.read_only = false;
     options.update_atime = !request_.no_atime;
+    options.dead_sessions = SessionNote::take_dead();
     return options;
   }
 
   client::ClientEvents events() {
-    return {.invalidate_contents = [this](InodeId inode) {
-      if (server_) {
-        server_->invalidate_contents(inode);
-      }
-    }};
+    return {.invalidate_contents =
+                [this](InodeId inode) {
+                  if (server_) {
+                    server_->invalidate_contents(inode);
+                  }
+                },
+            .opens_session = [this](std::uint64_t nonce) { note_.write(nonce); },
+            .drop_cached =
+                [this](const std::vector<LeaseChange>& changes, std::function<void()> dropped) {
+                  if (server_) {
+                    server_->drop_cached(changes, std::move(dropped));
+                  } else {
+                    loop_->post(std::move(dropped));
+                  }
+                }};
   }
 
   // umount(2) knows paths only, and takes off what is on top. Below another mount ours stays, and
@@ -240,9 +252,11 @@ class ClientProcess {
   Status mount(const std::function<void()>& ready) {
     bound_memory();
     DFS_TRY(const InodeId root, find_root());
-    fuse::ServerOptions options{.root = root,
-                                .mount_options = request_.kernel_options,
-                                .umount_wait = request_.umount_wait};
+    fuse::ServerOptions options{
+        .root = root,
+        .mount_options = request_.kernel_options,
+        .umount_wait = request_.umount_wait,
+        .post_from_thread = [loop = loop_](Task task) { loop->post_from_thread(std::move(task)); }};
     DFS_TRY(server_, fuse::FuseServer::create(client_, *loop_, *log_, std::move(options)));
     DFS_CHECK_OK(server_->mount(directory_));
     server_->on_ready(ready);
@@ -294,6 +308,7 @@ class ClientProcess {
   std::unique_ptr<real::SpdLog> log_;
   real::SystemRandom random_;
   real::ZmqTransport transport_;
+  SessionNote note_;
   Timer memory_timer_;
   Timer stop_timer_;
   client::Client client_;

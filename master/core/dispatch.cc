@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <type_traits>
 
 #include "common/assert.h"
 #include "master/core/operations.h"
@@ -14,11 +15,27 @@ namespace {
 template <class Request>
 Result<Buffer> apply_request(OpContext& context, const RpcRequest& message) {
   DFS_TRY(const Request request, decode_body<Request>(message.body));
-  DFS_TRY(const typename Request::Reply reply, apply(context, request));
+  context.begin_reply();
+  DFS_TRY(typename Request::Reply reply, apply(context, request));
+  if constexpr (requires { reply.lease; }) {
+    reply.lease = context.lease();
+  }
   ReplyAddress to = message.reply_address();
   to.stamp = context.stamp;
   to.durable_index = context.durable_with_batch();
   return RpcServer::encode_reply(to, reply);
+}
+
+template <class Request>
+Result<LeaseChanges> changes_of(OpContext& context, const RpcRequest& message) {
+  const auto request = decode_body<Request>(message.body);
+  return request ? lease_changes(context, *request) : LeaseChanges{};
+}
+
+template <class Request>
+InodeId contents_told(const RpcRequest& message) {
+  const auto request = decode_body<Request>(message.body);
+  return request ? request->inode : InodeId{};
 }
 
 template <class Request>
@@ -28,15 +45,20 @@ Result<Buffer> readdress_reply(const ReplyAddress& asked, std::string_view kept)
   if (head.envelope.type != Request::kType || head.envelope.kind != MessageKind::kReply) {
     return make_error(ErrorCode::kInternal, "the sequence number was used for another request");
   }
-  if (head.envelope.request_id == asked.request_id) {
-    return Buffer::copy_of(kept);
-  }
   ReplyAddress to = asked;
   to.stamp = head.envelope.stamp;
   if (head.envelope.code != ErrorCode::kOk) {
     return RpcServer::encode_failure(to, {head.envelope.code, head.envelope.detail});
   }
-  DFS_TRY(const typename Request::Reply reply, decode_body<typename Request::Reply>(head.body));
+  DFS_TRY(typename Request::Reply reply, decode_body<typename Request::Reply>(head.body));
+  if constexpr (requires { reply.lease; }) {
+    reply.lease = 0;  // much may have changed since
+  }
+  if constexpr (std::is_same_v<Request, CommitExtentsRequest>) {
+    for (FileCommitResult& result : reply.results) {
+      result.lease = 0;
+    }
+  }
   return RpcServer::encode_reply(to, reply);
 }
 
@@ -57,12 +79,35 @@ enum class Needs { kSession, kNothing };
 enum class InGrace { kWaits, kAnswered };
 
 template <class Request>
+constexpr auto changes_function() -> decltype(Operation::changes) {
+  if constexpr (requires(OpContext & context, const Request& request) {
+                  lease_changes(context, request);
+                }) {
+    return &changes_of<Request>;
+  } else {
+    return nullptr;
+  }
+}
+
+template <class Request>
+constexpr auto contents_function() -> decltype(Operation::tells_contents) {
+  if constexpr (std::is_same_v<Request, GetExtentsRequest> ||
+                std::is_same_v<Request, SeekRequest>) {
+    return &contents_told<Request>;
+  } else {
+    return nullptr;
+  }
+}
+
+template <class Request>
 constexpr Operation operation(Effect effect, Needs needs, InGrace in_grace = InGrace::kWaits) {
   return {.type = Request::kType,
           .effect = effect,
           .needs_session = needs == Needs::kSession,
           .in_grace = in_grace == InGrace::kAnswered,
           .apply = &apply_request<Request>,
+          .changes = changes_function<Request>(),
+          .tells_contents = contents_function<Request>(),
           .readdress = &readdress_reply<Request>};
 }
 
@@ -74,6 +119,8 @@ constexpr Operation lock_operation(Effect effect) {
           .needs_session = true,
           .in_grace = true,
           .apply = &apply_patient_request<Request>,
+          .changes = nullptr,
+          .tells_contents = nullptr,
           .readdress = &readdress_reply<Request>};
 }
 
@@ -99,7 +146,6 @@ constexpr Operation kOperations[] = {
     operation<SetXattrRequest>(Effect::kOnce, Needs::kSession),
     operation<ListXattrsRequest>(Effect::kNone, Needs::kNothing),
     operation<RemoveXattrRequest>(Effect::kOnce, Needs::kSession),
-    operation<RevalidateRequest>(Effect::kNone, Needs::kNothing),
 
     operation<GetExtentsRequest>(Effect::kNone, Needs::kNothing),
     operation<CommitExtentsRequest>(Effect::kOnce, Needs::kSession),

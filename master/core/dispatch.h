@@ -5,6 +5,7 @@
 
 #include "common/buffer.h"
 #include "common/result.h"
+#include "master/core/lease_changes.h"
 #include "master/core/op_context.h"
 #include "proto/rpc_server.h"
 
@@ -27,6 +28,11 @@ struct Operation {
   // the error it is. A body that cannot be decoded is kBadMessage. Empty: no answer, or a later
   // one.
   Result<Buffer> (*apply)(OpContext& context, const RpcRequest& request);
+  // What it is about to change for other sessions; null: nothing they may keep. A body that cannot
+  // be decoded changes nothing.
+  Result<LeaseChanges> (*changes)(OpContext& context, const RpcRequest& request);
+  // The file whose contents it tells, or 0; null for other requests.
+  InodeId (*tells_contents)(const RpcRequest& request);
   // A kept answer, as an answer to `to`. Fails with kInternal when it is of another type.
   Result<Buffer> (*readdress)(const ReplyAddress& to, std::string_view kept);
 };

@@ -26,10 +26,11 @@ std::string describe(const RpcRequest& change) {
 }  // namespace
 
 Grace::Grace(World world, InternalOperations& operations, SessionTable& sessions,
-             std::string boot_id)
+             LeaseTable& leases, std::string boot_id)
     : world_(world),
       operations_(operations),
       sessions_(sessions),
+      leases_(leases),
       boot_id_(std::move(boot_id)),
       retry_timer_(world.scheduler) {
   if (boot_id_.empty()) {
@@ -42,30 +43,49 @@ Status Grace::decide(Store& store) {
   if (last.empty() || (last == boot_id_ && boot_id_ != "unknown")) {
     return store.set_boot_id(boot_id_);
   }
-  state_ = State::kCollecting;
+  has_losses_ = true;
   DFS_TRY(const std::uint64_t losses, store.counter(Counter::kLosses));
   return store.set_counter(Counter::kLosses, losses + 1);
 }
 
 Status Grace::note_orderly_stop(Store& store) const {
-  return is_on() ? ok() : store.set_boot_id({});
+  return is_on() && has_losses_ ? ok() : store.set_boot_id({});
 }
 
 void Grace::start(std::function<void()> ended) {
   DFS_ASSERT(is_on());
   ended_ = std::move(ended);
   begun_ = world_.scheduler.now();
-  sessions_.ask_for_replays();
   sessions_asked_ = sessions_.count();
+  for (const SessionId session : sessions_.ids()) {
+    leases_.expect_reclaim(session);
+  }
+  if (has_losses_) {
+    start_collecting_changes();
+  } else if (sessions_asked_ > 0) {
+    world_.log.info(
+        "Clients are asked what they keep in their caches; until then requests wait. "
+        "sessions=" +
+        std::to_string(sessions_asked_));
+  }
+  look();
+}
+
+void Grace::start_collecting_changes() {
+  sessions_.ask_for_replays();
   world_.log.warning(
       "The machine or its disk stopped without a sync: changes may be lost. Clients are asked to "
       "tell theirs again; until then their requests wait. sessions=" +
       std::to_string(sessions_asked_));
-  look();
 }
 
 void Grace::look() {
-  if (state_ != State::kCollecting || !sessions_.have_all_told()) {
+  if (state_ != State::kCollecting || ended_ == nullptr || !leases_.have_all_reclaimed() ||
+      (has_losses_ && !sessions_.have_all_told())) {
+    return;
+  }
+  if (!has_losses_) {
+    finish();
     return;
   }
   state_ = State::kApplying;
@@ -130,12 +150,18 @@ void Grace::slice_done(const Status& status) {
 void Grace::finish() {
   const auto took =
       std::chrono::duration_cast<std::chrono::milliseconds>(world_.scheduler.now() - begun_);
-  world_.log.info("What clients knew is applied, requests are answered again. sessions=" +
-                  std::to_string(sessions_asked_) + " told=" + std::to_string(sessions_told_) +
-                  " changes=" + std::to_string(changes_.size()) +
-                  " not_lost=" + std::to_string(numbers_.was_there) +
-                  " restored=" + std::to_string(numbers_.applied) + " refused=" +
-                  std::to_string(numbers_.refused) + " ms=" + std::to_string(took.count()));
+  if (!has_losses_ && sessions_asked_ > 0) {
+    world_.log.info("Requests are answered. sessions=" + std::to_string(sessions_asked_) +
+                    " leases=" + std::to_string(leases_.count()) +
+                    " ms=" + std::to_string(took.count()));
+  } else if (has_losses_) {
+    world_.log.info("What clients knew is applied, requests are answered again. sessions=" +
+                    std::to_string(sessions_asked_) + " told=" + std::to_string(sessions_told_) +
+                    " changes=" + std::to_string(changes_.size()) +
+                    " not_lost=" + std::to_string(numbers_.was_there) +
+                    " restored=" + std::to_string(numbers_.applied) + " refused=" +
+                    std::to_string(numbers_.refused) + " ms=" + std::to_string(took.count()));
+  }
   state_ = State::kOver;
   changes_ = {};
   std::exchange(ended_, nullptr)();

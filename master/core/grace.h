@@ -1,14 +1,16 @@
-// The grace period: after a start that may have lost transactions, the clients say again what they
-// were answered.
+// The grace period: after a start of the master the clients say what they keep in their caches
+// (leases, which were in the memory of the last process only), and, when it may have lost
+// transactions, again what they were answered.
 //
-// Most commits are written and not synced. A killed process loses none of them, and neither does
-// an orderly stop, which syncs; but the machine can lose the newest with its power. So the store
-// names the run of the machine (its boot id) it was last used in, or none after an orderly stop.
-// When it names another one, every session of the store is asked for its changes that were
-// answered and not known to be durable (ReplayChanges); when each has told them, or is over, they
-// are applied in the order of their indices, durably, and the period ends. Until then nothing is
-// answered that tells of names, sizes or contents: requests wait. The boot id is written down at
-// the end, so a master that dies in between begins again.
+// Until each session of the store has reclaimed its leases, or is over, nobody's caches could be
+// told of a change. As to losses: most commits are written and not synced. A killed process loses
+// none of them, and neither does an orderly stop, which syncs; but the machine can lose the newest
+// with its power. So the store names the run of the machine (its boot id) it was last used in, or
+// none after an orderly stop. When it names another one, every session of the store is asked for
+// its changes that were answered and not known to be durable (ReplayChanges); when each has told
+// them, or is over, they are applied in the order of their indices, durably, and the period ends.
+// Until then nothing is answered that tells of names, sizes or contents: requests wait. The boot id
+// is written down at the end, so a master that dies in between begins again.
 //
 // What remains lost: changes of clients that ended before they could tell, and of what others did
 // after them the part that builds on those. Loop thread only.
@@ -22,6 +24,7 @@
 #include "common/result.h"
 #include "common/world.h"
 #include "master/core/internal_operations.h"
+#include "master/core/lease_table.h"
 #include "master/core/op_context.h"
 #include "master/core/session_table.h"
 #include "proto/rpc_server.h"
@@ -31,12 +34,13 @@ namespace dfs::master {
 class Grace {
  public:
   // `boot_id`: of the machine's present run; empty: not known, then only an orderly stop counts.
-  Grace(World world, InternalOperations& operations, SessionTable& sessions, std::string boot_id);
+  Grace(World world, InternalOperations& operations, SessionTable& sessions, LeaseTable& leases,
+        std::string boot_id);
 
   // Decides whether there must be one, and writes down what a next start must know. Once, in a
   // transaction that is then committed durably, before the sessions are loaded.
   Status decide(Store& store);
-  // With the sessions loaded. `ended` is called when it is over; not if is_on() is false.
+  // With the sessions loaded. `ended` is called when it is over, perhaps inside.
   void start(std::function<void()> ended);
   // The last act of an orderly stop, in a transaction that is then committed durably: the next
   // start has lost nothing.
@@ -49,6 +53,7 @@ class Grace {
  private:
   enum class State { kOver, kCollecting, kApplying };
 
+  void start_collecting_changes();
   void apply_next();
   Status apply_slice(OpContext& context);
   void slice_done(const Status& status);
@@ -57,8 +62,10 @@ class Grace {
   World world_;
   InternalOperations& operations_;
   SessionTable& sessions_;
+  LeaseTable& leases_;
   std::string boot_id_;
-  State state_ = State::kOver;
+  State state_ = State::kCollecting;
+  bool has_losses_ = false;  // or may have: changes are collected, too
   std::function<void()> ended_;
   MonoTime begun_{};
   std::size_t sessions_asked_ = 0;

@@ -38,9 +38,10 @@ Master::Master(World world, Store& store, Options options)
       incarnation_(world.random.next_u64() | 1),  // never 0
       chunks_(world, store, *this, options_.chunks),
       sessions_(world, *this, incarnation_, options_.sessions),
+      leases_(world.random.next_u64() >> 2, options_.leases_max),
       // Twice, since a client first tells what a loss of power may have undone.
       locks_(world, incarnation_, 2 * options_.sessions.session_timeout),
-      grace_(world, *this, sessions_, options_.boot_id) {}
+      grace_(world, *this, sessions_, leases_, options_.boot_id) {}
 
 Master::~Master() = default;
 
@@ -70,11 +71,7 @@ Status Master::start() {
   DFS_TRY(const std::string cluster_id, store_.cluster_id());
   world_.log.info("The master is serving address=" + server_->address() + " cluster=" + cluster_id +
                   " sessions=" + std::to_string(sessions_.count()));
-  if (grace_.is_on()) {
-    grace_.start([this] { grace_ended(); });
-  } else {
-    index_ = durable_index_ = index_base_;
-  }
+  grace_.start([this] { grace_ended(); });
   return ok();
 }
 
@@ -94,6 +91,7 @@ void Master::stop() {
   is_stopped_ = true;
   queue_.clear();
   held_.clear();
+  waiting_.clear();
   server_.reset();
 }
 
@@ -130,7 +128,7 @@ void Master::submit(InternalOperations::Operation operation, Done done, bool dur
 }
 
 void Master::receive(RpcRequest request) {
-  if (is_stopped_) {
+  if (is_stopped_ || take_lease_request(request) || is_repeated_while_waiting(request)) {
     return;
   }
   if (grace_.is_on() && request.envelope.type == MessageType::kReplayChanges) {
@@ -138,7 +136,7 @@ void Master::receive(RpcRequest request) {
   }
   const bool waits = grace_.is_on() && must_wait(request);
   std::deque<Item>& queue = waits ? held_ : queue_;
-  if (queue.size() >= kQueueMax) {
+  if (queue.size() + waiting_.size() >= kQueueMax) {
     ++dropped_requests_;
     if (std::has_single_bit(dropped_requests_)) {  // one line for each doubling
       world_.log.warning("Requests are dropped, too many are waiting dropped=" +
@@ -205,6 +203,9 @@ void Master::run_batch() {
   std::vector<Item> items(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
   queue_.erase(queue_.begin(), end);
   run_items(items);
+  put_aside(items);
+  send_all_notices();
+  wake_waiting();
   grace_.look();
   if (!is_stopped_ && !queue_.empty()) {
     schedule_batch();
@@ -233,6 +234,7 @@ Status Master::attempt(Items items) {
   OpContext context{.store = store_,
                     .chunks = chunks_,
                     .sessions = sessions_,
+                    .leases = leases_,
                     .locks = locks_,
                     .now = world_.scheduler.wall_now(),
                     .session = {},
@@ -279,6 +281,7 @@ Status Master::apply_items(Items items, OpContext& context) {
   for (Item& item : items) {
     item.answer = {};
     item.outcome = ok();
+    item.waits = false;
     DFS_CHECK_OK(apply_item(item, context));
     if (store_.is_broken()) {
       return make_error(ErrorCode::kIo, "an operation went on after the store had failed");
@@ -304,6 +307,9 @@ Status Master::apply_request(Item& item, OpContext& context) {
     item.answer = RpcServer::encode_failure(request.reply_address(), make_error(code, why));
     return ok();
   };
+  if (std::exchange(item.wait.is_marked, false)) {
+    leases_.end_waiting(item.wait.changes);
+  }
   const master::Operation* operation = find_operation(envelope.type);
   if (operation == nullptr) {
     return refuse(ErrorCode::kNotSupported, "a master does not answer this request");
@@ -321,7 +327,18 @@ Status Master::apply_request(Item& item, OpContext& context) {
     if (envelope.sequence == 0 || envelope.sequence > kSequenceMax) {
       return refuse(ErrorCode::kBadMessage, "a change needs a sequence number");
     }
-    DFS_TRY(item.answer, apply_once(context, request, *operation));
+    DFS_TRY(std::optional<Buffer> repeated, answer_repeated(context, request, *operation));
+    if (repeated) {
+      item.answer = std::move(*repeated);
+      return ok();
+    }
+  }
+  DFS_TRY(item.waits, must_wait_for_leases(item, context));
+  if (item.waits) {
+    return ok();
+  }
+  if (operation->effect == Effect::kOnce) {
+    DFS_TRY(item.answer, apply_once(context, request, *operation, item.is_withdrawn));
     return ok();
   }
   if (operation->effect == Effect::kNone && request.deadline < world_.scheduler.now()) {
@@ -399,6 +416,7 @@ void Master::fail(const Error& error) {
   is_stopped_ = true;
   queue_.clear();
   held_.clear();
+  waiting_.clear();
   if (failed_) {
     // Posted: the handler may destroy the master.
     world_.scheduler.post([failed = failed_, error] { failed(error); });

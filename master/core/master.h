@@ -9,13 +9,15 @@
 // A batch that the store refuses is rolled back and its parts are tried one by one, so that an
 // error meets only those it belongs to. A commit that fails for another reason than space leaves
 // unknown what is stored: the master stops without an answer, and clients ask again after the next
-// start. After a loss of power nearly everything waits first, see grace.h. Bounded: kBatchMax,
-// kQueueMax. Everything runs on the loop thread.
+// start. A change of what other sessions keep in their caches is put aside until they have dropped
+// it (lease_table.h). After a loss of power nearly everything waits first, see grace.h. Bounded:
+// kBatchMax, kQueueMax. Everything runs on the loop thread.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,6 +27,8 @@
 #include "master/core/chunk_manager.h"
 #include "master/core/grace.h"
 #include "master/core/internal_operations.h"
+#include "master/core/lease_changes.h"
+#include "master/core/lease_table.h"
 #include "master/core/lock_service.h"
 #include "master/core/op_context.h"
 #include "master/core/session_table.h"
@@ -47,6 +51,7 @@ class Master final : private InternalOperations {
     Address listen_address;
     SessionTable::Options sessions;
     ChunkManager::Options chunks;
+    std::size_t leases_max = kLeasesMax;
     // Of the machine: another one after each of its starts. Empty: not known.
     std::string boot_id = {};
   };
@@ -69,10 +74,21 @@ class Master final : private InternalOperations {
 
   Address address() const;
   SessionTable& sessions() { return sessions_; }
+  LeaseTable& leases() { return leases_; }
   ChunkManager& chunks() { return chunks_; }
   LockService& locks() { return locks_; }
 
  private:
+  // What a request waits for before it is applied.
+  struct LeaseWait {
+    // A change: for others to drop what it changes, of which nothing is granted meanwhile.
+    LeaseChanges changes;
+    LeaseTable::Noticed noticed;
+    std::vector<LeaseTable::Awaited> awaited;
+    bool is_marked = false;
+    // A question for contents: until no change of them waits.
+    InodeId until_calm;
+  };
   // Something of a batch: a request or an internal operation, and what came of it.
   struct Item {
     RpcRequest request;
@@ -81,6 +97,13 @@ class Master final : private InternalOperations {
     bool durable = false;
     Buffer answer;  // to a request; empty: none is sent
     Status outcome = ok();
+    LeaseWait wait;
+    bool waits = false;         // not applied in this batch
+    bool is_withdrawn = false;  // by its sender, while it waited
+  };
+  struct Poll {  // a WaitForNotices not answered yet
+    ReplyAddress to;
+    std::uint64_t received = 0;
   };
   using Items = std::span<Item>;
 
@@ -90,6 +113,18 @@ class Master final : private InternalOperations {
   void receive(RpcRequest request);
   bool must_wait(const RpcRequest& request) const;
   void take_replay(const RpcRequest& request);
+  // master_leases.cc
+  bool take_lease_request(const RpcRequest& request);
+  void take_poll(const RpcRequest& request);
+  void take_reclaim(const RpcRequest& request);
+  void take_withdrawal(const RpcRequest& request);
+  bool is_repeated_while_waiting(RpcRequest& request);
+  Result<bool> must_wait_for_leases(Item& item, OpContext& context);
+  void put_aside(Items items);
+  bool is_ready(const Item& item) const;
+  void wake_waiting();
+  void send_notices(SessionId session);
+  void send_all_notices();
   void grace_ended();
   void schedule_batch();
   void run_batch();
@@ -111,12 +146,15 @@ class Master final : private InternalOperations {
   std::uint64_t incarnation_;
   ChunkManager chunks_;
   SessionTable sessions_;
+  LeaseTable leases_;
   LockService locks_;
   Grace grace_;
   std::unique_ptr<RpcServer> server_;
   std::function<void(const Error&)> failed_;
   std::deque<Item> queue_;
-  std::deque<Item> held_;          // until the grace period is over
+  std::deque<Item> held_;     // until the grace period is over
+  std::deque<Item> waiting_;  // for leases, in the order of their arrival
+  std::map<SessionId, Poll> polls_;
   std::uint64_t index_base_ = 0;   // below every index of this process
   std::uint64_t index_ = 0;        // of the newest change
   std::uint64_t index_bound_ = 0;  // as the store has it

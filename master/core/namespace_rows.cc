@@ -6,6 +6,7 @@
 
 #include "common/assert.h"
 #include "master/core/chunk_manager.h"
+#include "master/core/lease_table.h"
 #include "master/core/name_hash.h"
 #include "proto/limits.h"
 
@@ -133,6 +134,10 @@ Status drop_link(OpContext& context, InodeRow& inode) {
 Result<EntryReply> make_entry_reply(OpContext& context, const InodeRow& inode) {
   EntryReply reply;
   reply.attributes = inode.attributes;
+  context.grant(inode.attributes);
+  if (context.leases.is_changing(inode.attributes.inode)) {
+    return reply;  // bytes read by these extents could be kept above any cache of ours
+  }
   if (!inode.attributes.is_regular() || inode.attributes.size_bytes > kExtentWindowBytes) {
     return reply;
   }

@@ -18,8 +18,9 @@ struct Answer {
 
 // Precondition: the context has the stamp of the change.
 Result<Answer> apply_and_keep(OpContext& context, const RpcRequest& request,
-                              const Operation& operation) {
-  auto answer = operation.apply(context, request);
+                              const Operation& operation, bool is_withdrawn) {
+  auto answer = is_withdrawn ? make_error(ErrorCode::kInterrupted, "withdrawn by the caller")
+                             : operation.apply(context, request);
   context.stamp = {};
   if (!answer && (context.store.is_broken() || undoes_batch(answer.code()))) {
     return std::move(answer).error();
@@ -39,8 +40,8 @@ bool undoes_batch(ErrorCode code) {
   return code == ErrorCode::kIo || code == ErrorCode::kCorrupt || code == ErrorCode::kInternal;
 }
 
-Result<Buffer> apply_once(OpContext& context, const RpcRequest& request,
-                          const Operation& operation) {
+Result<std::optional<Buffer>> answer_repeated(OpContext& context, const RpcRequest& request,
+                                              const Operation& operation) {
   const Envelope& envelope = request.envelope;
   ReplyAddress to = request.reply_address();
   DFS_TRY(const std::optional<std::string> kept,
@@ -50,17 +51,22 @@ Result<Buffer> apply_once(OpContext& context, const RpcRequest& request,
     context.durable = true;
     to.durable_index = context.durable_with_batch();
     auto again = operation.readdress(to, *kept);
-    return again ? std::move(*again) : RpcServer::encode_failure(to, again.error());
+    return std::optional(again ? std::move(*again) : RpcServer::encode_failure(to, again.error()));
   }
   if (context.sessions.is_late(envelope.session, envelope.sequence)) {
-    return Buffer();  // a late duplicate: its sender has the answer, or asks no more
+    return std::optional(Buffer());  // a late duplicate: its sender has the answer, or asks no more
   }
   if (envelope.sequence - context.sessions.acknowledged(envelope.session) > kKeptRepliesMax) {
-    return RpcServer::encode_failure(
-        to, make_error(ErrorCode::kBusy, "too many answers are not acknowledged"));
+    return std::optional(RpcServer::encode_failure(
+        to, make_error(ErrorCode::kBusy, "too many answers are not acknowledged")));
   }
+  return std::optional<Buffer>();
+}
+
+Result<Buffer> apply_once(OpContext& context, const RpcRequest& request, const Operation& operation,
+                          bool is_withdrawn) {
   DFS_CHECK_OK(context.stamp_change());
-  DFS_TRY(Answer made, apply_and_keep(context, request, operation));
+  DFS_TRY(Answer made, apply_and_keep(context, request, operation, is_withdrawn));
   return std::move(made.encoded);
 }
 
@@ -78,7 +84,7 @@ Result<ReplayOutcome> apply_replay(OpContext& context, const RpcRequest& request
   context.session = envelope.session;
   context.stamp = envelope.stamp;
   context.replayed_inode = envelope.stamp.inode;
-  auto answer = apply_and_keep(context, request, *operation);
+  auto answer = apply_and_keep(context, request, *operation, false);
   context.replayed_inode = {};
   context.session = {};
   context.now = now;

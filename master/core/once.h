@@ -13,11 +13,16 @@ namespace dfs::master {
 // contradict each other. They undo the transaction, whether or not the store has noticed.
 bool undoes_batch(ErrorCode code);
 
-// Applies the change of `request` or finds the kept answer. What is returned is to be sent, or
-// empty for a late duplicate; a refusal is an answer. Errors are the store's alone and undo the
-// batch. Preconditions: the session exists, the request has a sequence.
-Result<Buffer> apply_once(OpContext& context, const RpcRequest& request,
-                          const Operation& operation);
+// What a change that is not to be applied is answered: the kept answer when it was applied, nothing
+// (empty) when it is a late duplicate, a refusal. std::nullopt: it is to be applied. Errors are the
+// store's. Preconditions: the session exists, the request has a sequence.
+Result<std::optional<Buffer>> answer_repeated(OpContext& context, const RpcRequest& request,
+                                              const Operation& operation);
+// Applies the change of `request`. A refusal is an answer. With `is_withdrawn` it is refused with
+// kInterrupted instead. Errors are the store's alone and undo the batch. Precondition:
+// answer_repeated() knew nothing, in the same transaction.
+Result<Buffer> apply_once(OpContext& context, const RpcRequest& request, const Operation& operation,
+                          bool is_withdrawn);
 
 enum class ReplayOutcome { kWasThere, kApplied, kRefused };
 

@@ -52,6 +52,7 @@ Result<AttributesReply> apply(OpContext& context, const AllocateRequest& request
   attributes.ctime = context.now;
   DFS_TRY(attributes.data_version, context.take_number(Counter::kDataVersion));
   DFS_CHECK_OK(context.store.put_inode(row));
+  context.grant(attributes);
   return AttributesReply{.attributes = attributes, .data_version_before = version_before};
 }
 

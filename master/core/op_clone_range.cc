@@ -88,6 +88,7 @@ Result<CloneRangeReply> apply(OpContext& context, const CloneRangeRequest& reque
     DFS_CHECK_OK(context.store.put_inode(destination));
   }
   reply.attributes = attributes;
+  context.grant(attributes);
   return reply;
 }
 

@@ -5,6 +5,7 @@
 
 #include "master/core/chunk_changes.h"
 #include "master/core/extent_editor.h"
+#include "master/core/lease_table.h"
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
 #include "proto/block.h"
@@ -150,6 +151,9 @@ Result<CommitExtentsReply> apply(OpContext& context, const CommitExtentsRequest&
   for (const FileCommit& file : request.files) {
     FileCommitter committer(context, changes, chunks);
     DFS_TRY(FileCommitResult result, committer.commit(file));
+    if (result.code == 0 && context.leases.grant(context.session, result.attributes)) {
+      result.lease = context.leases.number(context.session);
+    }
     reply.results.push_back(std::move(result));
   }
   DFS_CHECK_OK(changes.apply(context));

@@ -3,9 +3,23 @@
 #include <string>
 #include <utility>
 
+#include "master/core/lease_table.h"
 #include "master/core/number_reserve.h"
 
 namespace dfs::master {
+
+void OpContext::grant(const Attributes& attributes) {
+  const bool is_granted = leases.grant(session, attributes);
+  if (!is_granted) {
+    granted = Granted::kNotAll;
+  } else if (granted == Granted::kNothing) {
+    granted = Granted::kAll;
+  }
+}
+
+std::uint64_t OpContext::lease() const {
+  return granted == Granted::kAll ? leases.number(session) : 0;
+}
 
 Status OpContext::stamp_change() {
   ++index;

@@ -21,6 +21,7 @@
 
 namespace dfs::master {
 
+class LeaseTable;    // lease_table.h: who may keep what in caches
 class ChunkManager;  // chunk_manager.h: servers, placement, sealing, live-byte accounting
 class LockService;   // lock_service.h: locks of programs
 class SessionTable;  // session_table.h: sessions, pins, keep-alives
@@ -38,6 +39,7 @@ struct OpContext {
   Store& store;
   ChunkManager& chunks;
   SessionTable& sessions;
+  LeaseTable& leases;
   LockService& locks;
   Timestamp now;         // of the batch, from the master's clock
   SessionId session;     // whose request it is; 0 for servers and administrators
@@ -52,8 +54,18 @@ struct OpContext {
   ChangeStamp stamp = {};           // of the change that is being applied
   InodeId replayed_inode = {};  // of a replay: the number it took the first time, until it takes it
 
+  // The reply tells of this inode, and the session may keep that if possible.
+  void grant(const Attributes& attributes);
+  // What the reply made now bears: 0 unless all it tells may be kept.
+  std::uint64_t lease() const;
+  // Another reply begins.
+  void begin_reply() { granted = Granted::kNothing; }
+
   // Gives the change that is about to be applied its stamp. Errors of the Store.
   Status stamp_change();
+  enum class Granted { kNothing, kAll, kNotAll };
+  Granted granted = Granted::kNothing;  // of what the reply tells
+
   // What a reply made now can say is on stable storage, if the batch comes to be.
   std::uint64_t durable_with_batch() const { return durable ? index : durable_index; }
 

@@ -169,6 +169,7 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
   if (request.is_unnamed) {
     return create_unnamed(context, request, parent);
   }
+  context.grant(parent.attributes);
   DFS_TRY(const NamePlace place, find_name(context, request.parent, request.name));
   if (place.entry) {
     return answer_existing(context, request, place.entry->inode);

@@ -67,6 +67,7 @@ Result<GetExtentsReply> apply(OpContext& context, const GetExtentsRequest& reque
   DFS_TRY(const InodeRow inode, require_file(context, request.inode));
   GetExtentsReply reply;
   reply.attributes = inode.attributes;
+  context.grant(inode.attributes);
   reply.covered_end = request.offset;
   if (request.length_bytes > 0) {
     DFS_CHECK_OK(collect(context, request, reply));

@@ -36,6 +36,7 @@ Result<EntryReply> apply(OpContext& context, const LinkRequest& request) {
   DFS_CHECK_OK(context.store.put_inode(parent));
   DFS_TRY(EntryReply reply, make_entry_reply(context, row));
   reply.parent = parent.attributes;
+  context.grant(parent.attributes);
   return reply;
 }
 

@@ -9,6 +9,7 @@ Result<EntryReply> apply(OpContext& context, const LookupRequest& request) {
     return make_error(ErrorCode::kNameTooLong);
   }
   DFS_TRY(const InodeRow parent, require_directory(context, request.parent));
+  context.grant(parent.attributes);
   if (request.name == ".") {
     return make_entry_reply(context, parent);
   }

@@ -19,6 +19,7 @@ Result<ReadDirectoryReply> apply(OpContext& context, const ReadDirectoryRequest&
   DFS_TRY(const InodeRow directory, require_directory(context, request.inode));
   ReadDirectoryReply reply;
   reply.parent = directory.parent;
+  context.grant(directory.attributes);
   if (request.cookie >= kLastCookie) {
     reply.end = true;
     return reply;
@@ -37,6 +38,7 @@ Result<ReadDirectoryReply> apply(OpContext& context, const ReadDirectoryRequest&
     if (reply.entries.size() == entries_max || bytes > kReaddirBytesMax) {
       return reply;
     }
+    context.grant(inode.attributes);
     reply.entries.push_back(
         {.name = std::move(entry.name), .cookie = entry.cookie, .attributes = inode.attributes});
   }

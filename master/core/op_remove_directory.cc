@@ -17,7 +17,9 @@ Result<UnlinkReply> apply(OpContext& context, const RemoveDirectoryRequest& requ
   remove_subdirectory_link(parent);
   DFS_CHECK_OK(touch_directory(context, parent));
   DFS_CHECK_OK(context.store.put_inode(parent));
-  return UnlinkReply{.inode = entry.inode, .link_count = 0, .parent = parent.attributes};
+  context.grant(parent.attributes);
+  return UnlinkReply{
+      .inode = entry.inode, .link_count = 0, .parent = parent.attributes, .lease = 0};
 }
 
 }  // namespace dfs::master

@@ -233,6 +233,9 @@ Result<RenameReply> carry_out(OpContext& context, Plan& plan, const RenameReques
     DFS_CHECK_OK(context.store.put_inode(*plan.other_parent));
     reply.changed.push_back(plan.other_parent->attributes);
   }
+  for (const Attributes& attributes : reply.changed) {
+    context.grant(attributes);
+  }
   return reply;
 }
 

@@ -1,3 +1,4 @@
+#include "master/core/lease_changes.h"
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
 #include "master/core/truncate.h"
@@ -60,13 +61,6 @@ Result<PosixAcl> acl_for_mode(OpContext& context, const InodeRow& row,
   return acl;
 }
 
-// A read that was noted, and nothing else.
-bool is_only_access(const SetAttributesRequest& request) {
-  return request.was_read && !request.mode && !request.uid && !request.gid && !request.size_bytes &&
-         !request.atime && !request.mtime && !request.atime_now && !request.mtime_now &&
-         !request.clear_set_id;
-}
-
 void set_times(const SetAttributesRequest& request, Timestamp now, Attributes& attributes) {
   if (request.atime_now || request.was_read) {
     attributes.atime = now;
@@ -111,6 +105,7 @@ Result<AttributesReply> apply(OpContext& context, const SetAttributesRequest& re
   }
   set_times(request, context.now, row.attributes);
   DFS_CHECK_OK(context.store.put_inode(row));
+  context.grant(row.attributes);
   return AttributesReply{.attributes = row.attributes, .data_version_before = version_before};
 }
 

@@ -13,7 +13,7 @@ Result<UnlinkReply> apply(OpContext& context, const UnlinkRequest& request) {
   if (inode && inode->attributes.is_directory()) {
     return make_error(ErrorCode::kIsDirectory);
   }
-  UnlinkReply reply{.inode = entry.inode, .link_count = 0, .parent = {}};
+  UnlinkReply reply{.inode = entry.inode, .link_count = 0, .parent = {}, .lease = 0};
   DFS_CHECK_OK(context.store.erase_entry(request.parent, entry.cookie));
   // A name without an inode is damage; removing it is all that can be done about it.
   if (inode) {
@@ -23,6 +23,7 @@ Result<UnlinkReply> apply(OpContext& context, const UnlinkRequest& request) {
   DFS_CHECK_OK(touch_directory(context, parent));
   DFS_CHECK_OK(context.store.put_inode(parent));
   reply.parent = parent.attributes;
+  context.grant(parent.attributes);
   return reply;
 }
 

@@ -42,7 +42,6 @@ Result<GetXattrReply> apply(OpContext& context, const GetXattrRequest& request);
 Result<EmptyReply> apply(OpContext& context, const SetXattrRequest& request);
 Result<ListXattrsReply> apply(OpContext& context, const ListXattrsRequest& request);
 Result<EmptyReply> apply(OpContext& context, const RemoveXattrRequest& request);
-Result<RevalidateReply> apply(OpContext& context, const RevalidateRequest& request);
 Result<EmptyReply> apply(OpContext& context, const SyncMetadataRequest& request);
 
 // Extents and chunks.

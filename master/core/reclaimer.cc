@@ -5,6 +5,7 @@
 
 #include "common/assert.h"
 #include "master/core/chunk_manager.h"
+#include "master/core/lease_table.h"
 #include "master/core/metadata_check.h"
 #include "master/core/session_table.h"
 
@@ -126,6 +127,7 @@ Status Reclaimer::erase_orphan(OpContext& context, const OrphanRow& orphan) {
   if (inode) {
     DFS_CHECK_OK(context.store.erase_xattrs(orphan.inode));
     DFS_CHECK_OK(context.store.erase_inode(orphan.inode));
+    context.after_commit([&leases = context.leases, gone = orphan.inode] { leases.erase(gone); });
     DFS_CHECK_OK(context.add_to_counter(Counter::kInodes, -1));
   }
   return context.store.erase_orphan(orphan.inode);

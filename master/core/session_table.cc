@@ -6,11 +6,13 @@
 
 #include "common/assert.h"
 #include "master/core/chunk_manager.h"
+#include "master/core/lease_table.h"
 
 namespace dfs::master {
 namespace {
 
 constexpr std::size_t kClientNameBytesMax = 1024;
+constexpr std::size_t kEndsMax = 64;
 // Sessions ended by one step: each may have thousands of kept replies.
 constexpr std::size_t kExpiredPerStepMax = 16;
 constexpr MonoTime kToldByClient{};
@@ -68,6 +70,14 @@ void SessionTable::ask_for_replays() {
 
 void SessionTable::start() { schedule_expiry(); }
 
+std::vector<SessionId> SessionTable::ids() const {
+  std::vector<SessionId> ids;
+  for (const auto& [id, session] : sessions_) {
+    ids.push_back(id);
+  }
+  return ids;
+}
+
 void SessionTable::heard_from(SessionId session, std::uint64_t acknowledged) {
   const auto found = sessions_.find(session);
   if (found != sessions_.end()) {
@@ -102,10 +112,11 @@ Status SessionTable::acknowledge(OpContext& context, SessionId session,
 }
 
 Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessionRequest& request) {
-  if (request.client_name.size() > kClientNameBytesMax) {
-    return make_error(ErrorCode::kInvalidArgument, "the client's name is too long");
+  if (request.client_name.size() > kClientNameBytesMax || request.ends.size() > kEndsMax) {
+    return make_error(ErrorCode::kInvalidArgument, "the client's name, or a list, is too long");
   }
   DFS_TRY(const std::string cluster_id, context.store.cluster_id());
+  DFS_CHECK_OK(end_dead(context, request));
   const auto known = by_nonce_.find(request.nonce);
   SessionId id = known == by_nonce_.end() ? SessionId{} : known->second;
   if (!id.is_set()) {
@@ -224,6 +235,19 @@ void SessionTable::pin(OpContext& context, SessionId id, InodeId inode) {
   context.on_rollback([this, session = found->second, inode] { remove_pin(*session, inode); });
 }
 
+Status SessionTable::end_dead(OpContext& context, const OpenSessionRequest& request) {
+  if (is_in_grace_) {
+    return ok();  // what they told before they died is yet to be applied
+  }
+  for (const std::uint64_t nonce : request.ends) {
+    const auto dead = by_nonce_.find(nonce);
+    if (nonce != request.nonce && dead != by_nonce_.end()) {
+      DFS_CHECK_OK(close(context, dead->second));
+    }
+  }
+  return ok();
+}
+
 Status SessionTable::close(OpContext& context, SessionId session) {
   DFS_CHECK_OK(context.store.erase_session(session));
   DFS_CHECK_OK(context.chunks.seal_chunks_of(context, session));
@@ -240,11 +264,12 @@ void SessionTable::forget(OpContext& context, SessionId id) {
   by_nonce_.erase(session->nonce);
   sessions_.erase(found);
   // The pins go with the commit only: until then the session may come back.
-  context.after_commit([this, id, session, &chunks = context.chunks] {
+  context.after_commit([this, id, session, &chunks = context.chunks, &leases = context.leases] {
     while (!session->pins.empty()) {
       remove_pin(*session, session->pins.begin()->first);
     }
     replays_.forget(id);
+    leases.forget(id);
     if (ended_) {
       ended_(id);
     }
@@ -301,6 +326,9 @@ Status SessionTable::close_silent(OpContext& context) {
   std::vector<SessionId> silent;
   for (const auto& [id, session] : sessions_) {
     if (is_in_grace_ && !not_told_yet_.contains(id) && !replays_.waits_for(id)) {
+      if (session->heard < limit) {
+        context.leases.stop_expecting_reclaim(id);
+      }
       continue;  // its changes are yet to be applied
     }
     if (session->heard < limit && silent.size() < kExpiredPerStepMax) {

@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "common/ids.h"
 #include "common/result.h"
@@ -28,8 +29,7 @@
 namespace dfs::master {
 
 // An unlinked inode that another client may just be opening from its caches is kept this long.
-inline constexpr std::chrono::milliseconds kOrphanRest =
-    kAttributeCacheTime + std::chrono::seconds(2);
+inline constexpr std::chrono::milliseconds kOrphanRest{3000};
 
 class SessionTable {
  public:
@@ -54,6 +54,7 @@ class SessionTable {
   // Any request is a sign of life, and names what its session does not wait for any more.
   void heard_from(SessionId session, std::uint64_t acknowledged);
   std::size_t count() const { return sessions_.size(); }
+  std::vector<SessionId> ids() const;
   // Whether the session has the answer to the change, or has given it up: not to be applied (any
   // more). Exact for what this master has heard; after a restart as acknowledged().
   bool is_late(SessionId session, std::uint64_t sequence) const;
@@ -103,6 +104,7 @@ class SessionTable {
   void remove_pin(Session& session, InodeId inode);
   void replace_pins(Session& session, const KeepAliveRequest& request);
   void forget(OpContext& context, SessionId session);
+  Status end_dead(OpContext& context, const OpenSessionRequest& request);
   Status close_silent(OpContext& context);
   void schedule_expiry();
 

@@ -7,7 +7,6 @@ import unittest
 from cluster import ClusterTest, run, wait_for_end
 from trees import pattern, read_file, write_file
 
-CACHE_LIMIT_S = 4  # flush age, the core's cache and the kernel's, and some slack
 
 
 class TwoMountsTest(ClusterTest):
@@ -15,36 +14,11 @@ class TwoMountsTest(ClusterTest):
         self.cluster = self.new_cluster()
         self.one, self.two = self.cluster.mount("one"), self.cluster.mount("two")
 
-    def soon(self, condition, what):
-        self.cluster.wait_until(condition, what, CACHE_LIMIT_S)
-
-    def test_each_sees_what_the_other_does_within_the_cache_time(self):
-        write_file(self.one.path("file"), b"first")
-        self.soon(lambda: os.path.exists(self.two.path("file")) and
-                  read_file(self.two.path("file")) == b"first", "the new file")
-        write_file(self.two.path("file"), b"second, and longer")
-        self.soon(lambda: read_file(self.one.path("file")) == b"second, and longer", "new contents")
-        os.rename(self.one.path("file"), self.one.path("renamed"))
-        self.soon(lambda: os.listdir(self.two.directory) == ["renamed"], "the rename")
-        os.unlink(self.two.path("renamed"))
-        self.soon(lambda: not os.path.exists(self.one.path("renamed")), "the removal")
-
-    def test_an_open_file_sees_new_contents_of_the_same_size(self):
-        write_file(self.one.path("file"), b"a" * 8192)
-        self.soon(lambda: os.path.exists(self.two.path("file")) and
-                  read_file(self.two.path("file")) == b"a" * 8192, "the file")
-        with open(self.two.path("file"), "rb", buffering=0) as f:
-            self.assertEqual(os.pread(f.fileno(), 8192, 0), b"a" * 8192)
-            with open(self.one.path("file"), "r+b") as g:
-                g.write(b"b" * 8192)
-            self.soon(lambda: os.pread(f.fileno(), 8192, 0) == b"b" * 8192, "the overwrite")
-
     def test_what_was_written_just_before_umount_is_whole_for_the_other(self):
         data = pattern("u", 5 << 20)
         write_file(self.one.path("file"), data)
         self.one.umount()
-        self.soon(lambda: os.path.exists(self.two.path("file")) and
-                  os.path.getsize(self.two.path("file")) == len(data), "the file")
+        self.assertEqual(os.path.getsize(self.two.path("file")), len(data))
         self.assertEqual(read_file(self.two.path("file")), data)
 
     def test_an_unlinked_file_lives_until_it_is_closed(self):

@@ -216,7 +216,12 @@ void ClientProcess::make_core() {
   // The simulation waits for its servers; giving up would be the mount helper's business.
   options.connect_wait = std::chrono::hours(1);
   is_mounted_ = false;
-  client_ = std::make_unique<client::Client>(world(), options, client::ClientEvents{});
+  if (nonce_ != 0) {
+    options.dead_sessions = {nonce_};
+  }
+  client::ClientEvents events;
+  events.opens_session = [this](std::uint64_t nonce) { nonce_ = nonce; };
+  client_ = std::make_unique<client::Client>(world(), options, std::move(events));
   client_->start([this](Status started) {
     if (!started) {
       environment().fail(host() + " does not mount: " + started.error().detail);

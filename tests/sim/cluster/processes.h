@@ -136,6 +136,7 @@ class ClientProcess final : public Process {
 
   std::function<void()> mounted_;
   bool is_mounted_ = false;
+  std::uint64_t nonce_ = 0;  // of the newest session; outlives the process
   std::unique_ptr<client::Client> client_;
 };
 

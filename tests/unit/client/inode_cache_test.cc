@@ -22,6 +22,10 @@ Extent extent(std::uint64_t offset, std::uint32_t length, std::uint64_t chunk = 
 
 class InodeCacheTest : public testing::Test {
  protected:
+  InodeCacheTest() {
+    term_.set_session_timeout(std::chrono::seconds(10));  // of which 8 are relied upon
+    term_.extend(now());
+  }
   Attributes attributes(std::uint64_t version, std::uint64_t size = 100) {
     Attributes made;
     made.inode = kFile;
@@ -44,61 +48,79 @@ class InodeCacheTest : public testing::Test {
     return result;
   }
   MonoTime now() { return scheduler_.now(); }
+  // An answer that may be kept, to a question asked then.
+  static Told leased(MonoTime sent_at) { return {sent_at, true}; }
 
   sim::SimEvents events_;
   sim::SimScheduler scheduler_{events_};
   std::vector<InodeId> changed_;
   InodeCacheLimits limits_{.inodes_max = 4, .extents_max = 10, .locations_max = 2};
-  InodeCache cache_{scheduler_, limits_, [this](InodeId inode) { changed_.push_back(inode); }};
+  LeaseTerm term_{scheduler_};
+  InodeCache cache_{scheduler_, term_, limits_,
+                    [this](InodeId inode) { changed_.push_back(inode); }};
 };
 
-TEST_F(InodeCacheTest, attributes_are_fresh_from_when_they_were_asked_for) {
-  const MonoTime sent = now();
-  events_.run_for(std::chrono::milliseconds(900));
-  cache_.learn(attributes(1), sent);
+TEST_F(InodeCacheTest, what_is_leased_is_fresh_until_the_term_ends_and_what_is_not_never) {
+  cache_.learn(attributes(1), {now(), false});
+  EXPECT_FALSE(cache_.is_fresh(kFile));
+  EXPECT_TRUE(cache_.is_data_as_of(kFile, now()));
+  cache_.learn(attributes(1), leased(now()));
   EXPECT_TRUE(cache_.is_fresh(kFile));
-  events_.run_for(std::chrono::milliseconds(101));
+  events_.run_for(std::chrono::seconds(7));
+  EXPECT_TRUE(cache_.is_fresh(kFile));
+  events_.run_for(std::chrono::seconds(2));
   EXPECT_FALSE(cache_.is_fresh(kFile));
   EXPECT_NE(cache_.attributes(kFile), nullptr);
+}
+
+TEST_F(InodeCacheTest, a_lease_that_ended_takes_extents_with_it_and_is_not_reclaimed) {
+  ASSERT_TRUE(cache_.learn_extents(extents(1, 100, {extent(0, 100)}), 0, leased(now())));
+  EXPECT_TRUE(cache_.leases().contains(kFile));
+  cache_.expire(kFile);  // attributes alone
+  EXPECT_TRUE(cache_.leases().contains(kFile));
+  EXPECT_FALSE(cache_.is_fresh(kFile));
+  cache_.end_lease(kFile);
+  EXPECT_FALSE(cache_.leases().contains(kFile));
+  EXPECT_FALSE(cache_.extents(kFile, 0, 100));
 }
 
 TEST_F(InodeCacheTest, an_overtaken_answer_is_ignored) {
   const MonoTime earlier = now();
   events_.run_for(std::chrono::milliseconds(1));
-  cache_.learn(attributes(5, 50), now());
-  cache_.learn(attributes(4, 40), now());
+  cache_.learn(attributes(5, 50), leased(now()));
+  cache_.learn(attributes(4, 40), leased(now()));
   EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 50u);
   Attributes old_mode = attributes(5, 50);
   old_mode.mode = kModeRegular;
-  cache_.learn(old_mode, earlier);
+  cache_.learn(old_mode, leased(earlier));
   EXPECT_EQ(cache_.attributes(kFile)->mode, kModeRegular | 0644);
 }
 
 TEST_F(InodeCacheTest, an_answer_asked_for_before_a_change_does_not_count_after_it) {
-  cache_.learn(attributes(5), now());
+  cache_.learn(attributes(5), leased(now()));
   const MonoTime earlier = now();
   events_.run_for(std::chrono::milliseconds(1));
   cache_.expire(kFile);
-  cache_.learn(attributes(5), earlier);
+  cache_.learn(attributes(5), leased(earlier));
   EXPECT_FALSE(cache_.is_fresh(kFile));
-  cache_.learn(attributes(5), now());
+  cache_.learn(attributes(5), leased(now()));
   EXPECT_TRUE(cache_.is_fresh(kFile));
 }
 
 TEST_F(InodeCacheTest, what_a_change_of_names_left_is_fresh_and_earlier_questions_do_not_count) {
-  cache_.learn(attributes(5), now());
+  cache_.learn(attributes(5), leased(now()));
   const MonoTime change = now();
   events_.run_for(std::chrono::milliseconds(1));
   const MonoTime question = now();
   events_.run_for(std::chrono::milliseconds(1));
-  cache_.learn_changed(attributes(7, 70), change);
+  cache_.learn_changed(attributes(7, 70), leased(change));
   EXPECT_TRUE(cache_.is_fresh(kFile));
   EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 70u);
   Attributes before_it = attributes(7, 60);
-  cache_.learn(before_it, question);
+  cache_.learn(before_it, leased(question));
   EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 70u);
   // An earlier change that is answered later does not bring its state back.
-  cache_.learn_changed(attributes(6, 60), change);
+  cache_.learn_changed(attributes(6, 60), leased(change));
   EXPECT_EQ(cache_.attributes(kFile)->data_version, 7u);
   EXPECT_TRUE(cache_.is_fresh(kFile));
 }
@@ -106,32 +128,33 @@ TEST_F(InodeCacheTest, what_a_change_of_names_left_is_fresh_and_earlier_question
 TEST_F(InodeCacheTest, an_overtaken_change_of_names_leaves_nothing_fresh) {
   const MonoTime change = now();
   events_.run_for(std::chrono::milliseconds(1));
-  cache_.learn(attributes(5), now());
-  cache_.learn_changed(attributes(5), change);  // such as a new ctime: no other data version
+  cache_.learn(attributes(5), leased(now()));
+  cache_.learn_changed(attributes(5),
+                       leased(change));  // such as a new ctime: no other data version
   EXPECT_FALSE(cache_.is_fresh(kFile));
 }
 
 TEST_F(InodeCacheTest, an_older_version_in_answer_to_a_later_question_is_believed) {
-  cache_.learn(attributes(5, 50), now());
+  cache_.learn(attributes(5, 50), leased(now()));
   events_.run_for(std::chrono::milliseconds(1));
   // The master lost power, and its newest transactions with it.
-  cache_.learn(attributes(4, 40), now());
+  cache_.learn(attributes(4, 40), leased(now()));
   EXPECT_EQ(cache_.attributes(kFile)->size_bytes, 40u);
 }
 
 TEST_F(InodeCacheTest, extents_go_with_the_data_version_they_belong_to) {
-  ASSERT_TRUE(cache_.learn_extents(extents(1, 100, {extent(0, 100)}), 0, now()));
+  ASSERT_TRUE(cache_.learn_extents(extents(1, 100, {extent(0, 100)}), 0, leased(now())));
   ASSERT_TRUE(cache_.extents(kFile, 0, 100));
-  cache_.learn(attributes(1), now());
+  cache_.learn(attributes(1), leased(now()));
   EXPECT_TRUE(cache_.extents(kFile, 0, 100));
-  cache_.learn(attributes(2), now());
+  cache_.learn(attributes(2), leased(now()));
   EXPECT_FALSE(cache_.extents(kFile, 0, 100));
 }
 
 TEST_F(InodeCacheTest, windows_are_known_one_by_one) {
   GetExtentsReply reply = extents(1, 3 * kWindow, {extent(kWindow + 5, 10)});
   reply.covered_end = 2 * kWindow;
-  ASSERT_TRUE(cache_.learn_extents(reply, kWindow, now()));
+  ASSERT_TRUE(cache_.learn_extents(reply, kWindow, leased(now())));
   EXPECT_EQ(cache_.known_until(kFile, 0, 3 * kWindow), 0u);
   EXPECT_EQ(cache_.known_until(kFile, kWindow, 3 * kWindow), 2 * kWindow);
   EXPECT_FALSE(cache_.extents(kFile, kWindow, 2 * kWindow + 1));
@@ -143,15 +166,15 @@ TEST_F(InodeCacheTest, windows_are_known_one_by_one) {
 
 TEST_F(InodeCacheTest, unsound_extents_are_refused) {
   const auto bad = extents(1, 100, {extent(0, 60), extent(50, 50)});
-  EXPECT_EQ(cache_.learn_extents(bad, 0, now()).code(), ErrorCode::kBadMessage);
+  EXPECT_EQ(cache_.learn_extents(bad, 0, leased(now())).code(), ErrorCode::kBadMessage);
   EXPECT_FALSE(cache_.extents(kFile, 0, 100));
 }
 
 TEST_F(InodeCacheTest, an_own_commit_directly_after_what_is_known_keeps_extents_and_pages) {
   cache_.hold(kFile);
-  cache_.learn(attributes(1, 0), now());
+  cache_.learn(attributes(1, 0), leased(now()));
   EXPECT_FALSE(cache_.pages_are_current(kFile));
-  cache_.learn_commit(commit(1, 9), {extent(0, 100)}, {});
+  cache_.learn_commit(commit(1, 9), {extent(0, 100)}, {}, true);
   const auto found = cache_.extents(kFile, 0, 100);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->size(), 1u);
@@ -161,17 +184,17 @@ TEST_F(InodeCacheTest, an_own_commit_directly_after_what_is_known_keeps_extents_
 
 TEST_F(InodeCacheTest, a_foreign_change_between_own_commits_drops_extents_and_pages) {
   cache_.hold(kFile);
-  cache_.learn(attributes(1, 0), now());
+  cache_.learn(attributes(1, 0), leased(now()));
   cache_.pages_are_current(kFile);
-  cache_.learn_commit(commit(5, 9), {extent(0, 100)}, {});
+  cache_.learn_commit(commit(5, 9), {extent(0, 100)}, {}, true);
   EXPECT_FALSE(cache_.extents(kFile, 0, 100));
   EXPECT_EQ(changed_, std::vector{kFile});
   EXPECT_EQ(cache_.attributes(kFile)->data_version, 9u);
 }
 
 TEST_F(InodeCacheTest, an_own_truncation_cuts_the_extents) {
-  ASSERT_TRUE(cache_.learn_extents(extents(1, 100, {extent(0, 100)}), 0, now()));
-  cache_.learn_change(attributes(2, 30), 1, now());
+  ASSERT_TRUE(cache_.learn_extents(extents(1, 100, {extent(0, 100)}), 0, leased(now())));
+  cache_.learn_change(attributes(2, 30), 1, leased(now()));
   const auto found = cache_.extents(kFile, 0, 100);
   ASSERT_TRUE(found);
   ASSERT_EQ(found->size(), 1u);
@@ -179,22 +202,22 @@ TEST_F(InodeCacheTest, an_own_truncation_cuts_the_extents) {
 }
 
 TEST_F(InodeCacheTest, pages_of_a_closed_file_are_current_until_its_contents_change) {
-  cache_.learn(attributes(1), now());
+  cache_.learn(attributes(1), leased(now()));
   EXPECT_FALSE(cache_.pages_are_current(kFile));
   EXPECT_TRUE(cache_.pages_are_current(kFile));
-  cache_.learn(attributes(2), now());
+  cache_.learn(attributes(2), leased(now()));
   EXPECT_TRUE(changed_.empty());  // nobody has it open
   EXPECT_FALSE(cache_.pages_are_current(kFile));
 }
 
 TEST_F(InodeCacheTest, after_a_restart_of_the_master_older_answers_are_believed) {
   cache_.hold(kFile);
-  cache_.learn(attributes(9), now());
+  cache_.learn(attributes(9), leased(now()));
   cache_.pages_are_current(kFile);
   cache_.expire_all();
   EXPECT_EQ(changed_, std::vector{kFile});
   EXPECT_EQ(cache_.attributes(kFile), nullptr);
-  cache_.learn(attributes(3), now());
+  cache_.learn(attributes(3), leased(now()));
   EXPECT_EQ(cache_.attributes(kFile)->data_version, 3u);
 }
 
@@ -203,7 +226,7 @@ TEST_F(InodeCacheTest, inodes_that_are_not_held_are_evicted_the_longest_unused_f
   for (std::uint64_t i = 2; i <= 10; ++i) {
     Attributes each = attributes(1);
     each.inode = InodeId{i};
-    cache_.learn(each, now());
+    cache_.learn(each, leased(now()));
   }
   EXPECT_LE(cache_.inode_count(), limits_.inodes_max);
   EXPECT_TRUE(cache_.is_held(InodeId{1}));
@@ -218,7 +241,7 @@ TEST_F(InodeCacheTest, extents_are_bounded) {
     for (std::uint64_t at = 0; at < 40; at += 10) {
       reply.extents.push_back(extent(at, 10, at + 1));
     }
-    ASSERT_TRUE(cache_.learn_extents(reply, 0, now()));
+    ASSERT_TRUE(cache_.learn_extents(reply, 0, leased(now())));
     EXPECT_LE(cache_.extent_count(), limits_.extents_max);
     EXPECT_TRUE(cache_.extents(InodeId{i}, 0, 40));
   }
@@ -227,7 +250,7 @@ TEST_F(InodeCacheTest, extents_are_bounded) {
 TEST_F(InodeCacheTest, dropping_extents_forgets_where_their_chunks_are) {
   GetExtentsReply reply = extents(1, 100, {extent(0, 100, 4)});
   reply.locations.push_back({ChunkId{4}, {NodeId{1}}, {"a:1"}});
-  ASSERT_TRUE(cache_.learn_extents(reply, 0, now()));
+  ASSERT_TRUE(cache_.learn_extents(reply, 0, leased(now())));
   ASSERT_NE(cache_.location(ChunkId{4}), nullptr);
   cache_.drop_extents(kFile);
   EXPECT_EQ(cache_.location(ChunkId{4}), nullptr);

@@ -17,6 +17,8 @@ namespace dfs::client {
 
 class MasterLinkTest : public testing::Test {
  protected:
+  static constexpr std::uint64_t kFirstNotice = 500;
+
   MasterLinkTest() { start_master(1); }
 
   void start_master(std::uint64_t incarnation) {
@@ -39,6 +41,20 @@ class MasterLinkTest : public testing::Test {
     if (request.envelope.type == MessageType::kOpenSession) {
       ++session_.value;
       server_->reply(to, OpenSessionReply{session_, "", incarnation_, 5000, 60000, losses_});
+      return;
+    }
+    if (request.envelope.type == MessageType::kReclaimLeases) {
+      reclaims_.push_back(*decode_body<ReclaimLeasesRequest>(request.body));
+      server_->reply(to, ReclaimLeasesReply{.lease = kFirstNotice});
+      return;
+    }
+    if (request.envelope.type == MessageType::kWaitForNotices) {
+      polls_.emplace_back(to, *decode_body<WaitForNoticesRequest>(request.body));
+      return;
+    }
+    if (request.envelope.type == MessageType::kWithdraw) {
+      withdrawals_.push_back(*decode_body<WithdrawRequest>(request.body));
+      server_->reply(to, WithdrawReply{.was_waiting = true});
       return;
     }
     seen_.push_back(request);
@@ -126,6 +142,9 @@ class MasterLinkTest : public testing::Test {
   std::vector<ReplayChangesRequest> replays_;
   std::vector<ReplyAddress> replay_addresses_;
   std::vector<RpcRequest> seen_;
+  std::vector<ReclaimLeasesRequest> reclaims_;
+  std::vector<std::pair<ReplyAddress, WaitForNoticesRequest>> polls_;  // newest last
+  std::vector<WithdrawRequest> withdrawals_;
   std::vector<KeepAliveRequest> keep_alives_;
   std::vector<ErrorCode> codes_;
   FakeHost host_{events_, network_, "client", 7};

@@ -65,8 +65,8 @@ TEST_F(MasterLinkTest, calls_wait_for_a_master_that_restarts) {
 
 TEST_F(MasterLinkTest, a_restarted_master_is_told_every_pin) {
   start();
-  bool was_told = false;
-  link_.on_master_restart([&] { was_told = true; });
+  link_.leases().on_events(
+      {.kept = [] { return std::vector{InodeId{7}}; }, .drop = {}, .doubt = {}, .lost = {}});
   link_.pin(InodeId{5});
   link_.pin(InodeId{6});
   events_.run_for(seconds(1));
@@ -74,7 +74,9 @@ TEST_F(MasterLinkTest, a_restarted_master_is_told_every_pin) {
   start_master(2);
   ASSERT_TRUE(run_until([&] { return !keep_alives_.empty() && keep_alives_.back().full; }));
   EXPECT_EQ(keep_alives_.back().pinned, (std::vector{InodeId{5}, InodeId{6}}));
-  EXPECT_TRUE(was_told);
+  ASSERT_TRUE(run_until([&] { return reclaims_.size() == 2; }));
+  EXPECT_EQ(reclaims_.back().incarnation, 2u);
+  EXPECT_EQ(reclaims_.back().inodes, std::vector{InodeId{7}});
 }
 
 TEST_F(MasterLinkTest, a_pin_is_told_within_its_delay_and_an_unpin_later) {

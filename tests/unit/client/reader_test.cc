@@ -40,10 +40,6 @@ class ReaderTest : public testing::Test {
 
   bool answer(RpcServer& server, const RpcRequest& request) {
     const ReplyAddress to = request.reply_address();
-    if (request.envelope.type == MessageType::kRevalidate) {
-      server.reply(to, RevalidateReply{});
-      return true;
-    }
     if (request.envelope.type == MessageType::kReportBadReplica) {
       reports_.push_back(*decode_body<ReportBadReplicaRequest>(request.body));
       server.reply(to, EmptyReply{});

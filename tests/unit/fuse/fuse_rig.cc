@@ -29,11 +29,21 @@ void FuseRig::start(client::ClientOptions options, InodeId root) {
   options.memory_bytes = 32u << 20;
   client = std::make_unique<client::Client>(
       World{scheduler, client_random, log, *transport}, options,
-      client::ClientEvents{.invalidate_contents = [this](InodeId inode) {
-        if (server) {
-          server->invalidate_contents(inode);
-        }
-      }});
+      client::ClientEvents{
+          .invalidate_contents =
+              [this](InodeId inode) {
+                if (server) {
+                  server->invalidate_contents(inode);
+                }
+              },
+          .drop_cached =
+              [this](const std::vector<LeaseChange>& changes, std::function<void()> dropped) {
+                if (server) {
+                  server->drop_cached(changes, std::move(dropped));
+                } else {
+                  scheduler.post(std::move(dropped));
+                }
+              }});
   std::optional<Status> started;
   client->start([&](Status status) { started = std::move(status); });
   ASSERT_TRUE(run_until([&] { return started.has_value(); }));
@@ -45,8 +55,14 @@ void FuseRig::serve(InodeId root) {
   server.reset();
   kernel = std::make_unique<FakeKernel>();
   is_connected_ = true;
-  auto created = FuseServer::create(
-      *client, scheduler, log, {.root = root, .mount_options = {}, .umount_wait = kUmountWait});
+  auto created = FuseServer::create(*client, scheduler, log,
+                                    {.root = root,
+                                     .mount_options = {},
+                                     .umount_wait = kUmountWait,
+                                     .post_from_thread = [this](Task task) {
+                                       const std::lock_guard lock(from_threads_mutex_);
+                                       from_threads_.push_back(std::move(task));
+                                     }});
   ASSERT_TRUE(created);
   server = std::move(*created);
   ASSERT_TRUE(server->attach(kernel->server_end()));
@@ -60,12 +76,24 @@ void FuseRig::serve(InodeId root) {
   negotiated = answer.at<fuse_init_out>();
 }
 
+void FuseRig::run_from_threads() {
+  std::vector<Task> tasks;
+  {
+    const std::lock_guard lock(from_threads_mutex_);
+    tasks.swap(from_threads_);
+  }
+  for (const Task& task : tasks) {
+    task();
+  }
+}
+
 bool FuseRig::run_until(const std::function<bool()>& condition, Duration limit) {
   const MonoTime end = events.now() + limit;
   while (true) {
     if (server && is_connected_) {
       is_connected_ = server->process();
     }
+    run_from_threads();
     if (condition()) {
       return true;
     }

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -78,7 +79,11 @@ class FuseRig : public testing::Test {
   fuse_init_out negotiated{};
 
  private:
+  void run_from_threads();
+
   bool is_connected_ = false;
+  std::mutex from_threads_mutex_;
+  std::vector<Task> from_threads_;  // what the notifier's threads posted
 };
 
 }  // namespace dfs::fuse

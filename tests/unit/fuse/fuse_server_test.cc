@@ -72,11 +72,19 @@ TEST_F(FuseServerTest, forgetting_too_much_or_the_unknown_does_no_harm) {
   EXPECT_EQ(lookup(kRoot, "d").nodeid, node);
 }
 
-TEST_F(FuseServerTest, absent_name_is_an_entry_the_kernel_may_keep) {
-  const fuse_entry_out absent = lookup(kRoot, "none");
-  EXPECT_EQ(absent.nodeid, 0u);
-  EXPECT_EQ(absent.entry_valid, 1u);
+TEST_F(FuseServerTest, absent_name_is_nothing_the_kernel_may_keep) {
+  EXPECT_EQ(error_of(FUSE_LOOKUP, kRoot, std::string("none") + '\0'), ENOENT);
   EXPECT_EQ(server->known_inodes(), 0u);
+}
+
+TEST_F(FuseServerTest, what_is_leased_may_be_kept_for_the_rest_of_the_term) {
+  run_for(std::chrono::seconds(1));  // the session is in order
+  const std::uint64_t node = make_directory(kRoot, "d");
+  const fuse_entry_out entry = lookup(kRoot, "d");
+  EXPECT_EQ(entry.nodeid, node);
+  EXPECT_LT(entry.entry_valid, 20u);  // the session time-out in simulations
+  EXPECT_GT(entry.entry_valid, 5u);
+  EXPECT_EQ(entry.attr_valid, entry.entry_valid);
 }
 
 TEST_F(FuseServerTest, answer_that_cannot_be_delivered_gives_the_lookup_back) {
@@ -221,7 +229,7 @@ TEST_F(FuseServerTest, mounted_subdirectory_is_the_kernels_root) {
   serve(InodeId{directory});
   EXPECT_EQ(attributes(kRoot).ino, kRoot);
   EXPECT_EQ(lookup(kRoot, "inside").nodeid, inside);
-  EXPECT_EQ(lookup(kRoot, "sub").nodeid, 0u);
+  EXPECT_EQ(error_of(FUSE_LOOKUP, kRoot, std::string("sub") + '\0'), ENOENT);
   const std::uint64_t handle = open_directory(kRoot);
   const auto entries = list(kRoot, handle, 0, 4096);
   ASSERT_EQ(entries.size(), 3u);

@@ -145,6 +145,7 @@ TEST_F(GraceTest, a_change_that_survived_is_not_applied_twice) {
 
 TEST_F(GraceTest, everything_waits_until_all_sessions_have_told) {
   start_on_another_boot();
+  rejoin({&other});
   EXPECT_TRUE(is_waiting());
   const auto mine = client->begin_replay({});
   EXPECT_TRUE(client->wants_replay);  // before it told
@@ -168,6 +169,7 @@ TEST_F(GraceTest, a_session_that_never_returns_is_waited_for_until_it_is_over) {
   sync();
   const std::string change = told(*client, create_request(kRootInode, "a", kFile));
   start_after_power_loss();
+  other.be_silent();
   const auto mine = client->begin_replay({change});
   for (int i = 0; i < 3; ++i) {
     run_for(seconds(5));
@@ -184,7 +186,7 @@ TEST_F(GraceTest, a_client_that_died_after_it_told_all_loses_nothing) {
   const std::string change = told(*client, create_request(kRootInode, "a", kFile));
   start_after_power_loss();
   client->begin_replay({change});
-  client.reset();
+  client.reset();  // and has not said what it kept
   for (int i = 0; i < 8; ++i) {
     run_for(seconds(5));
     EXPECT_TRUE(other.keep_alive({}, {}));
@@ -278,23 +280,24 @@ TEST_F(GraceTest, a_master_killed_in_it_begins_it_again) {
   EXPECT_TRUE(is_waiting());
   EXPECT_EQ(codes(client->begin_replay({change})), std::vector{ErrorCode::kOk});
   EXPECT_EQ(look("a"), ErrorCode::kOk);
-  restart_after_kill();
+  restart_after_kill({&other});
   EXPECT_EQ(look("a"), ErrorCode::kOk);  // it is over for good
 }
 
-TEST_F(GraceTest, there_is_none_when_only_the_process_died) {
+TEST_F(GraceTest, nothing_is_told_again_when_only_the_process_died) {
   client->make_file("a");
-  restart_after_kill();
+  restart_after_kill({&other});
   EXPECT_EQ(look("a"), ErrorCode::kOk);
   EXPECT_TRUE(client->keep_alive({}, {}));
   EXPECT_FALSE(client->wants_replay);
 }
 
-TEST_F(GraceTest, there_is_none_after_an_orderly_stop) {
+TEST_F(GraceTest, nothing_is_told_again_after_an_orderly_stop) {
   client->make_file("a");
   process->stop();
   lose_power();
   start();
+  rejoin({&other});
   EXPECT_EQ(look("a"), ErrorCode::kOk);
 }
 
@@ -308,13 +311,14 @@ TEST_F(GraceTest, an_orderly_stop_in_the_middle_of_it_does_not_end_it) {
 
 TEST_F(GraceTest, a_machine_that_does_not_tell_its_boot_counts_as_a_new_one) {
   options.boot_id.clear();
-  restart_after_kill();
+  restart_after_kill({&other});
   EXPECT_TRUE(is_waiting());
   other.begin_replay({});
   ASSERT_TRUE(client->replay({}));
   process->stop();
   process.reset();
   start();
+  rejoin({&other});
   EXPECT_FALSE(is_waiting());
 }
 
@@ -327,7 +331,7 @@ TEST_F(GraceTest, nobody_is_waited_for_when_there_was_nobody) {
 }
 
 TEST_F(GraceTest, losses_are_counted_for_who_comes_too_late) {
-  const OpenSessionRequest request{.client_name = "host:/mnt", .nonce = 1};
+  const OpenSessionRequest request{.client_name = "host:/mnt", .nonce = 1, .ends = {}};
   const auto before = client->ask(request);
   restart_after_kill();
   const auto killed = client->ask(request);
@@ -348,7 +352,7 @@ TEST_F(GraceTest, answers_say_what_is_on_stable_storage) {
   sync();
   EXPECT_GE(client->durable_index, index);
   EXPECT_EQ(client->change(create_request(kRootInode, "a", kFile)).code(), ErrorCode::kExists);
-  restart_after_kill();
+  restart_after_kill({&other});
   ASSERT_TRUE(client->keep_alive({}, {}));
   EXPECT_GE(client->durable_index, index);  // the start has synced what was left
   ASSERT_TRUE(client->change(create_request(kRootInode, "b", kFile)));

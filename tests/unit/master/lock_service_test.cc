@@ -198,6 +198,7 @@ TEST_F(LockServiceTest, a_silent_session_frees_its_locks) {
   set(*client, kExclusive);
   set(other, kExclusive, 3);
   const auto turn = begin_await(other, {3});
+  client->be_silent();
   live(seconds(15), other);
   EXPECT_FALSE(turn->has_value());
   live(seconds(15), other);
@@ -228,7 +229,8 @@ TEST_F(LockServiceTest, after_a_restart_locks_wait_until_all_have_told_theirs) {
 
 TEST_F(LockServiceTest, after_a_restart_a_silent_session_is_not_waited_for_for_ever) {
   set(*client, kExclusive);
-  restart_after_kill();
+  restart_after_kill({&other});
+  client->be_silent();
   ASSERT_TRUE(reclaim(other, {}));
   const auto lock = other.begin(request(other, kExclusive), {.session = other.session});
   live(seconds(15), other);
@@ -260,7 +262,7 @@ TEST_F(LockServiceTest, after_a_restart_a_client_that_knows_no_locks_is_not_wait
 }
 
 TEST_F(LockServiceTest, requests_kept_for_a_session_that_ends_take_no_lock) {
-  restart_after_kill();
+  restart_after_kill({&other});
   ASSERT_TRUE(reclaim(other, {}));
   const auto lock = other.begin(request(other, kExclusive), {.session = other.session});
   run_for(milliseconds(100));

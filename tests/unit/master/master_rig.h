@@ -100,14 +100,22 @@ class MasterRig : public ::testing::Test {
     const Status started = process->start(options);
     ASSERT_TRUE(started) << started.error().detail;
   }
-  void restart_after_kill() {
+  void restart_after_kill(const std::vector<TestClient*>& others = {}) {
     process.reset();
     start();
+    rejoin(others);
+  }
+  void rejoin(const std::vector<TestClient*>& others = {}) {
+    client->rejoin();
+    for (TestClient* other : others) {
+      other->rejoin();
+    }
   }
   // The clients have nothing to tell again.
   void restart_after_power_loss(const std::vector<TestClient*>& others = {}) {
     lose_power();
     start();
+    rejoin(others);
     for (TestClient* other : others) {
       other->begin_replay({});
     }
@@ -130,6 +138,7 @@ class MasterRig : public ::testing::Test {
     OpContext context{.store = store(),
                       .chunks = process->master->chunks(),
                       .sessions = process->master->sessions(),
+                      .leases = process->master->leases(),
                       .locks = process->master->locks(),
                       .now = process->scheduler.wall_now(),
                       .session = {},

@@ -58,7 +58,6 @@ class OpAttributes : public MasterRig {
 
 using OpTruncate = OpAttributes;
 using OpXattr = OpAttributes;
-using OpRevalidate = OpAttributes;
 
 TEST_F(OpAttributes, a_read_moves_atime_and_not_ctime) {
   const InodeId file = client->make_file("a");
@@ -291,30 +290,6 @@ TEST_F(OpXattr, are_bounded) {
     code = client->change(request).code();
   }
   EXPECT_EQ(code, ErrorCode::kNoSpace);
-}
-
-TEST_F(OpRevalidate, names_what_changed_and_what_is_gone) {
-  const InodeId same = client->make_file("same");
-  const InodeId changed = client->make_file("changed");
-  const InodeId gone = client->make_file("gone");
-  RevalidateRequest request;
-  for (const InodeId inode : {same, changed, gone}) {
-    request.inodes.push_back(inode);
-    request.data_versions.push_back(client->attributes(inode).data_version);
-  }
-  truncate(changed, 5);
-  EXPECT_EQ(client->unlink("gone"), ErrorCode::kOk);
-  run_for(std::chrono::seconds(10));
-  const auto reply = client->ask(request);
-  ASSERT_TRUE(reply);
-  ASSERT_EQ(reply->changed.size(), 1u);
-  EXPECT_EQ(reply->changed.front().inode, changed);
-  EXPECT_EQ(reply->gone, std::vector<InodeId>{gone});
-  request.data_versions.pop_back();
-  EXPECT_EQ(client->ask(request).code(), ErrorCode::kInvalidArgument);
-  request.inodes.resize(kRevalidateInodesMax + 1);
-  request.data_versions.resize(kRevalidateInodesMax + 1);
-  EXPECT_EQ(client->ask(request).code(), ErrorCode::kTooLarge);
 }
 
 TEST_F(OpAttributes, statfs_counts_inodes) {

@@ -47,11 +47,12 @@ TEST_F(RequestLoop, a_change_repeated_after_a_crash_is_applied_once) {
   EXPECT_EQ(second->moved, first->moved);
 }
 
-TEST_F(RequestLoop, a_call_that_waits_while_the_master_is_down_is_answered_by_the_next_one) {
+TEST_F(RequestLoop, the_next_master_answers_whom_the_last_one_left) {
   process->kill();
   process.reset();
   events.run_for(seconds(5));
   start();
+  rejoin();
   EXPECT_EQ(client->unlink("nothing"), ErrorCode::kNotFound);
 }
 

@@ -223,7 +223,8 @@ TEST_F(Sealing, chunks_without_a_session_row_are_sealed_at_the_start) {
   write(chunk, file, 0, 4096);
   ASSERT_TRUE(in_transaction(
       [&](OpContext& context) { return context.store.erase_session(client->session); }));
-  restart_after_kill();
+  process.reset();
+  start();
   EXPECT_TRUE(wait_until_sealed(chunk.chunk));
 }
 

@@ -30,7 +30,7 @@ class Sessions : public MasterRig {
 using Orphans = Sessions;
 
 TEST_F(Sessions, opening_again_with_the_same_nonce_is_the_same_session) {
-  const OpenSessionRequest request{.client_name = "host:/mnt", .nonce = 77};
+  const OpenSessionRequest request{.client_name = "host:/mnt", .nonce = 77, .ends = {}};
   const auto first = client->ask(request);
   const auto second = client->ask(request);
   ASSERT_TRUE(first && second);
@@ -54,6 +54,7 @@ TEST_F(Sessions, survive_a_restart_and_a_power_loss) {
 TEST_F(Sessions, end_after_silence) {
   live(seconds(60), {client.get()});
   EXPECT_TRUE(client->keep_alive({}, {}));
+  client->be_silent();
   run_for(seconds(30));
   EXPECT_EQ(client->keep_alive({}, {}).code(), ErrorCode::kSessionExpired);
   EXPECT_TRUE(store().sessions()->empty());
@@ -77,18 +78,20 @@ TEST_F(Sessions, closing_drops_the_session_and_its_kept_answers) {
 
 TEST_F(Sessions, names_of_clients_are_bounded) {
   EXPECT_EQ(
-      client->ask(OpenSessionRequest{.client_name = std::string(5000, 'x'), .nonce = 5}).code(),
+      client->ask(OpenSessionRequest{.client_name = std::string(5000, 'x'), .nonce = 5, .ends = {}})
+          .code(),
       ErrorCode::kInvalidArgument);
 }
 
 TEST_F(Sessions, are_bounded) {
   while (process->master->sessions().count() < kSessionsMax) {
-    const auto opened = client->ask(
-        OpenSessionRequest{.client_name = "", .nonce = process->master->sessions().count() + 10});
+    const auto opened = client->ask(OpenSessionRequest{
+        .client_name = "", .nonce = process->master->sessions().count() + 10, .ends = {}});
     ASSERT_TRUE(opened);
   }
-  EXPECT_EQ(client->ask(OpenSessionRequest{.client_name = "", .nonce = 1'000'000}).code(),
-            ErrorCode::kBusy);
+  EXPECT_EQ(
+      client->ask(OpenSessionRequest{.client_name = "", .nonce = 1'000'000, .ends = {}}).code(),
+      ErrorCode::kBusy);
 }
 
 TEST_F(Orphans, an_unpinned_file_of_the_only_client_goes_at_once) {
@@ -114,7 +117,7 @@ TEST_F(Orphans, another_client_has_time_to_say_that_it_has_the_file_open) {
   other.open(2);
   const InodeId file = client->make_file("a");
   EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
-  run_for(kAttributeCacheTime + seconds(1));
+  run_for(kOrphanRest - seconds(1));
   ASSERT_TRUE(exists(file));
   ASSERT_TRUE(other.keep_alive({file}, {}));
   live(seconds(30), {client.get(), &other});
@@ -139,6 +142,7 @@ TEST_F(Orphans, pins_die_with_their_session) {
   const InodeId file = client->make_file("a");
   ASSERT_TRUE(other.keep_alive({file}, {}));
   EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  other.be_silent();
   live(seconds(10), {client.get()});
   EXPECT_TRUE(exists(file));
   live(seconds(20), {client.get()});
@@ -166,7 +170,8 @@ TEST_F(Orphans, after_a_restart_nothing_is_freed_while_a_client_may_come_back) {
   const InodeId file = client->make_file("a");
   ASSERT_TRUE(other.keep_alive({file}, {}));
   EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
-  restart_after_kill();
+  restart_after_kill({&other});
+  other.be_silent();
   ASSERT_TRUE(client->keep_alive({}, {}, true));
   live(seconds(15), {client.get()});
   EXPECT_TRUE(exists(file));

@@ -24,9 +24,68 @@ TestClient::TestClient(sim::SimEvents& events, sim::SimNetwork& network, const s
            RpcClient::Options{.when_down = RpcClient::WhenDown::kKeepCalls}) {}
 
 void TestClient::open(std::uint64_t nonce) {
-  const auto reply = ask(OpenSessionRequest{.client_name = "test", .nonce = nonce});
+  const auto reply = ask(OpenSessionRequest{.client_name = "test", .nonce = nonce, .ends = {}});
   ASSERT_TRUE(reply) << reply.error().detail;
   session = reply->session;
+  lease_incarnation_ = incarnation_ = reply->incarnation;
+  reclaim();
+}
+
+void TestClient::reclaim() {
+  is_member_ = false;
+  rpc_.call(
+      ReclaimLeasesRequest{
+          .incarnation = lease_incarnation_, .page = 0, .pages = 1, .inodes = kept},
+      CallOptions{.session = session}, [this](Result<RpcReply<ReclaimLeasesReply>> reply) {
+        if (reply) {
+          is_member_ = true;
+          notice_number_ = reply->body.lease;
+          poll(notice_number_);
+        } else if (reply.code() == ErrorCode::kUnavailable) {
+          poll(notice_number_);
+        }
+      });
+}
+
+void TestClient::poll(std::uint64_t handled) {
+  if (is_silent_) {
+    return;
+  }
+  poll_ = rpc_.call(
+      WaitForNoticesRequest{
+          .incarnation = lease_incarnation_, .received = notice_number_, .handled = handled},
+      CallOptions{.session = session},
+      [this, handled](Result<RpcReply<WaitForNoticesReply>> reply) {
+        if (!reply) {
+          if (reply.code() == ErrorCode::kUnavailable) {
+            poll(handled);
+          }
+          return;
+        }
+        if (reply->body.incarnation != lease_incarnation_) {
+          lease_incarnation_ = reply->body.incarnation;
+          reclaim();
+          return;
+        }
+        if (reply->body.changes.empty()) {
+          return;  // made way for a newer one
+        }
+        const std::uint64_t before = std::exchange(notice_number_, reply->body.number);
+        noticed.insert(noticed.end(), reply->body.changes.begin(), reply->body.changes.end());
+        poll(drops_at_once ? notice_number_ : before);
+      });
+}
+
+void TestClient::rejoin() {
+  rpc_.cancel(poll_);
+  is_member_ = false;
+  poll(notice_number_);
+  EXPECT_TRUE(events_.run_until([this] { return is_member_; }, std::chrono::seconds(10)));
+}
+
+void TestClient::be_silent() {
+  is_silent_ = true;
+  rpc_.cancel(poll_);
 }
 
 Status TestClient::keep_alive(std::vector<InodeId> pinned, std::vector<InodeId> unpinned,

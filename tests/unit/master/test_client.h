@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "proto/lease_messages.h"
 #include "proto/namespace_messages.h"
 #include "proto/rpc_client.h"
 #include "proto/session_messages.h"
@@ -28,7 +29,8 @@ SetAttributesRequest set_request(InodeId inode);
 template <class Reply>
 using Answer = std::shared_ptr<std::optional<Result<Reply>>>;
 
-// One client: its calls run the simulation until they are answered.
+// One client: its calls run the simulation until they are answered. It keeps nothing and so drops
+// at once what notices name, and has nothing to reclaim from a master that was started anew.
 class TestClient {
  public:
   TestClient(sim::SimEvents& events, sim::SimNetwork& network, const std::string& host);
@@ -79,9 +81,17 @@ class TestClient {
   std::uint64_t sequence = 0;
   std::uint64_t keep_alive_sequence = 0;
   bool acknowledges = true;
-  ChangeStamp stamp;                // of the last answer
-  std::uint64_t durable_index = 0;  // the same
-  bool wants_replay = false;        // as the last keep-alive was answered
+  ChangeStamp stamp;                 // of the last answer
+  std::uint64_t durable_index = 0;   // the same
+  bool wants_replay = false;         // as the last keep-alive was answered
+  std::vector<LeaseChange> noticed;  // everything since the session was opened
+  bool drops_at_once = true;         // else when acknowledge_notices() says so
+  void acknowledge_notices() { poll(notice_number_); }
+  // Meets a master that was started anew, and waits until that knows it.
+  void rejoin();
+  // From here on it says nothing by itself.
+  void be_silent();
+  std::vector<InodeId> kept;  // what it reclaims
 
  private:
   sim::SimEvents& events_;
@@ -90,7 +100,15 @@ class TestClient {
   sim::SimRandom random_{7};
   std::unique_ptr<Transport> transport_;
   RpcClient rpc_;
+  void reclaim();
+  void poll(std::uint64_t handled);
+
   std::uint64_t incarnation_ = 0;
+  std::uint64_t lease_incarnation_ = 0;
+  bool is_member_ = false;  // the master knows what it keeps
+  bool is_silent_ = false;
+  CallId poll_;
+  std::uint64_t notice_number_ = 0;
 };
 
 template <class Request>

@@ -115,6 +115,17 @@ TEST_F(RpcClientTest, unanswered_call_is_sent_again_under_the_same_id_while_the_
   EXPECT_TRUE(arrived.empty());
 }
 
+TEST_F(RpcClientTest, server_started_anew_is_asked_again_as_soon_as_a_ping_tells) {
+  start_server(1);
+  start_client();
+  call("a");
+  events.run_for(kPingInterval + milliseconds(100));
+  rpc_server.reset();
+  start_server(2);
+  events.run_for(kPingInterval + milliseconds(100));
+  EXPECT_EQ(arrived_names(), (std::vector<std::string>{"a", "a"}));
+}
+
 TEST_F(RpcClientTest, slow_server_is_waited_for_and_never_buried_in_copies) {
   start_server();
   start_client();

@@ -1,0 +1,215 @@
+#include "fuse-client/core/lease_link.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "proto/limits.h"
+
+namespace dfs::client {
+namespace {
+
+constexpr std::chrono::seconds kPollRetryDelay{1};
+
+}  // namespace
+
+LeaseLink::LeaseLink(World world, RpcClient& rpc, Session session)
+    : world_(world),
+      rpc_(rpc),
+      session_(std::move(session)),
+      term_(world.scheduler),
+      term_timer_(world.scheduler),
+      poll_timer_(world.scheduler) {}
+
+// --- The term ------------------------------------------------------------------------------------
+
+void LeaseLink::opened(MonoTime sent_at, Duration session_timeout) {
+  term_.set_session_timeout(session_timeout);
+  keep_alive_answered(sent_at);
+}
+
+void LeaseLink::keep_alive_answered(MonoTime sent_at) {
+  term_.extend(sent_at);
+  watch_term();
+}
+
+void LeaseLink::watch_term() {
+  has_lapsed_ = has_lapsed_ && !term_.holds();
+  if (term_timer_.is_armed()) {
+    return;
+  }
+  term_timer_.start(term_.left(), [this] {
+    if (term_.holds()) {
+      watch_term();
+    } else if (!std::exchange(has_lapsed_, true)) {
+      world_.log.warning(
+          "Nothing was heard of the master for long: nothing is served from caches.");
+      lose();
+    }
+  });
+}
+
+void LeaseLink::lose() {
+  if (events_.lost) {
+    events_.lost();
+  }
+}
+
+void LeaseLink::pause() {
+  poll_timer_.stop();
+  for (const CallId poll : polls_) {
+    rpc_.cancel(poll);
+  }
+  polls_.clear();
+}
+
+void LeaseLink::stop() {
+  pause();
+  term_timer_.stop();
+}
+
+// --- Reclaiming ----------------------------------------------------------------------------------
+
+void LeaseLink::begin_reclaim(std::uint64_t incarnation) {
+  pause();
+  for (const auto& [page, call] : reclaim_pages_) {
+    rpc_.cancel(call);
+  }
+  reclaim_pages_.clear();
+  incarnation_ = incarnation;
+  is_reclaiming_ = true;
+  // What is being dropped is still kept somewhere above: the new master must not be told that it is
+  // not.
+  is_reclaim_due_ = true;
+  if (dropping_.empty()) {
+    reclaim_now();
+  }
+}
+
+void LeaseLink::reclaim_now() {
+  is_reclaim_due_ = false;
+  const std::vector<InodeId> kept = events_.kept ? events_.kept() : std::vector<InodeId>{};
+  const std::size_t pages =
+      std::max<std::size_t>(1, (kept.size() + kReclaimInodesMax - 1) / kReclaimInodesMax);
+  for (std::size_t page = 0; page < pages; ++page) {
+    ReclaimLeasesRequest request;
+    request.incarnation = incarnation_;
+    request.page = static_cast<std::uint32_t>(page);
+    request.pages = static_cast<std::uint32_t>(pages);
+    const auto begin = kept.begin() + static_cast<std::ptrdiff_t>(page * kReclaimInodesMax);
+    const auto left = static_cast<std::size_t>(kept.end() - begin);
+    request.inodes.assign(begin,
+                          begin + static_cast<std::ptrdiff_t>(std::min(left, kReclaimInodesMax)));
+    reclaim_pages_[request.page] =
+        rpc_.call(request, session_.call_options(),
+                  [this, number = request.page](const Result<RpcReply<ReclaimLeasesReply>>& reply) {
+                    page_reclaimed(number, reply);
+                  });
+  }
+}
+
+void LeaseLink::page_reclaimed(std::uint32_t page,
+                               const Result<RpcReply<ReclaimLeasesReply>>& reply) {
+  reclaim_pages_.erase(page);
+  if (reply.code() == ErrorCode::kSessionExpired) {
+    session_.is_over();
+    return;
+  }
+  if (!reply) {
+    session_.ask_for_news();  // it was meant for a master that is there no more
+    return;
+  }
+  if (!reclaim_pages_.empty()) {
+    return;
+  }
+  is_reclaiming_ = false;
+  received_ = handled_ = reply->body.lease;
+  poll();
+}
+
+// --- Notices -------------------------------------------------------------------------------------
+
+void LeaseLink::poll() {
+  if (!session_.is_open() || is_reclaiming_) {
+    return;  // the end of that begins it
+  }
+  const WaitForNoticesRequest request{
+      .incarnation = incarnation_, .received = received_, .handled = handled_};
+  auto id = std::make_shared<CallId>();
+  *id = rpc_.call(request, session_.call_options(),
+                  [this, id](const Result<RpcReply<WaitForNoticesReply>>& reply) {
+                    poll_answered(*id, reply);
+                  });
+  polls_.insert(*id);
+}
+
+void LeaseLink::poll_answered(CallId poll_id, const Result<RpcReply<WaitForNoticesReply>>& reply) {
+  polls_.erase(poll_id);
+  if (reply.code() == ErrorCode::kSessionExpired) {
+    session_.is_over();
+    return;
+  }
+  if (!reply) {
+    world_.log.warning(std::string("Asking for notices failed. code=") +
+                       error_code_name(reply.code()));
+    poll_timer_.start(kPollRetryDelay, [this] { poll(); });
+    return;
+  }
+  const WaitForNoticesReply& body = reply->body;
+  if (body.incarnation != incarnation_) {
+    session_.met_incarnation(body.incarnation);
+    return;
+  }
+  if (body.number <= received_) {
+    return;  // made way for a newer poll
+  }
+  const std::uint64_t first = std::exchange(received_, body.number) + 1;
+  dropping_.insert(first);
+  // Before they are dropped, which may take a while, further ones must be heard.
+  poll();
+  if (!events_.drop) {
+    handled(incarnation_, first);
+    return;
+  }
+  events_.drop(body.changes,
+               [this, incarnation = incarnation_, first, alive = std::weak_ptr(alive_)] {
+                 if (!alive.expired()) {
+                   handled(incarnation, first);
+                 }
+               });
+}
+
+void LeaseLink::handled(std::uint64_t incarnation, std::uint64_t first) {
+  dropping_.erase(first);
+  if (is_reclaim_due_ && dropping_.empty()) {
+    reclaim_now();
+    return;
+  }
+  if (incarnation != incarnation_ || is_reclaiming_) {
+    return;
+  }
+  const std::uint64_t handled = dropping_.empty() ? received_ : *dropping_.begin() - 1;
+  if (handled > handled_) {
+    handled_ = handled;
+    poll();
+  }
+}
+
+// --- Changes given up ----------------------------------------------------------------------------
+
+void LeaseLink::give_up(std::uint64_t sequence, std::vector<LeaseChange> changes) {
+  given_up_[sequence] = events_.doubt ? events_.doubt(std::move(changes)) : std::move(changes);
+  session_.ask_for_news();  // the answer decides, if nothing else is asked
+}
+
+void LeaseLink::note_acknowledged(std::uint64_t acknowledged) {
+  while (!given_up_.empty() && given_up_.begin()->first <= acknowledged) {
+    const std::vector<LeaseChange> changes = std::move(given_up_.begin()->second);
+    given_up_.erase(given_up_.begin());
+    if (events_.doubt) {
+      events_.doubt(changes);
+    }
+  }
+}
+
+}  // namespace dfs::client

@@ -1,0 +1,70 @@
+// What names stand for in directories this client has a lease on; and which names are not there, of
+// directories it knows whole: that it made itself, or has listed from the first to the last entry.
+//
+// Answers to questions asked before the newest change of a directory do not count. Who asks checks
+// that the lease still holds. Bounded: the directories that were longest not asked for are
+// forgotten whole when there are more than kNamesMax names.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "common/scheduler.h"
+#include "fuse-client/core/lease_term.h"
+#include "proto/namespace_messages.h"
+
+namespace dfs::client {
+
+inline constexpr std::size_t kNamesMax = 300'000;  // about 100 bytes each
+
+class NameCache {
+ public:
+  explicit NameCache(Scheduler& scheduler, std::size_t names_max = kNamesMax)
+      : scheduler_(scheduler), names_max_(names_max) {}
+
+  enum class Answer { kUnknown, kAbsent, kPresent };
+  // And what it stands for.
+  std::pair<Answer, InodeId> find(InodeId directory, const std::string& name);
+
+  void learn(InodeId directory, const std::string& name, InodeId inode, const Told& told);
+  // A page of a listing; `cookie` as it was asked for.
+  void learn_page(InodeId directory, std::uint64_t cookie, const ReadDirectoryReply& page,
+                  const Told& told);
+  // This client made the directory: there is nothing in it.
+  void learn_new_directory(InodeId directory);
+  // An own change was answered: the name stands for `inode` now, or for nothing (0).
+  void changed(InodeId directory, const std::string& name, InodeId inode);
+  // Another client changes what the name stands for.
+  void forget_name(InodeId directory, const std::string& name);
+  void forget(InodeId directory);
+  void clear();
+
+  std::size_t name_count() const { return name_count_; }
+
+ private:
+  struct Directory {
+    std::unordered_map<std::string, InodeId> names;
+    bool is_whole = false;
+    MonoTime valid_from = MonoTime::min();
+    // Of a listing under way: what it must go on with, and that nothing was forgotten since.
+    std::optional<std::uint64_t> next_cookie;
+    std::list<InodeId>::iterator age;
+  };
+
+  Directory& touch(InodeId directory);
+  void put(Directory& directory, const std::string& name, InodeId inode);
+  void evict(InodeId keep);
+
+  Scheduler& scheduler_;
+  std::size_t names_max_;
+  std::unordered_map<InodeId, Directory> directories_;
+  std::list<InodeId> ages_;  // the longest unused first
+  std::size_t name_count_ = 0;
+  MonoTime all_valid_from_ = MonoTime::min();
+};
+
+}  // namespace dfs::client

@@ -1,0 +1,83 @@
+// Has the kernel drop what other clients are about to change, and says when it has.
+//
+// Three things make that more than a call:
+// - While pages of an open file are dropped, others of it may be read anew and be old again. So
+// reads
+//   that begin meanwhile count, and the file is gone through once more, with new reads held back
+//   for a moment. (Not for long: the kernel locks the pages of a read that is held back, and waits
+//   for them.)
+// - To expire a name the kernel takes the lock of its directory, which every change of names in it
+//   holds until it is answered, perhaps after the very change that is waited for here. When that
+//   takes longer than kNameWait, the name is left to expire by itself, and until it has, the
+//   inodes it may have stood for are stale to whoever comes by a path: the kernel then walks it
+//   again, asking.
+// - A lock can be held for as long as a server is silent: nobody is waited for longer than
+// kDropWait.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/scheduler.h"
+#include "fuse-client/core/lifetime.h"
+#include "fuse-client/fuse/kernel_notifier.h"
+#include "proto/lease_messages.h"
+
+namespace dfs::fuse {
+
+inline constexpr std::chrono::milliseconds kNameWait{20};
+inline constexpr std::chrono::milliseconds kHoldReads{20};
+inline constexpr std::chrono::milliseconds kDropWait{1000};
+
+class CacheDropper {
+ public:
+  struct Hooks {
+    std::function<std::uint64_t(InodeId)> to_kernel;
+    std::function<bool(InodeId)> is_known;  // to the kernel
+    std::function<bool(InodeId)> is_open;
+  };
+  CacheDropper(Scheduler& scheduler, KernelNotifier& notifier, Hooks hooks)
+      : scheduler_(scheduler), notifier_(notifier), hooks_(std::move(hooks)) {}
+  CacheDropper(const CacheDropper&) = delete;
+  CacheDropper& operator=(const CacheDropper&) = delete;
+
+  // `dropped` is called once, never inside.
+  void drop(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
+
+  // A read of the file begins. True: not now; `again` will be called.
+  bool holds_read(InodeId file, Task again);
+  // Whoever names the inode may have come by a name that stands for it no more.
+  bool is_suspect(InodeId inode) const { return suspects_.contains(inode); }
+
+ private:
+  struct File {
+    bool has_reads = false;  // since the pass began
+    bool is_holding = false;
+    std::uint32_t passes = 0;
+    std::uint64_t pass = 0;  // the number of the one under way
+    std::vector<Task> held;
+    std::vector<Task> done;
+  };
+
+  void drop_file(InodeId file, Task done);
+  void begin_pass(InodeId id, File& file);
+  void pass_done(InodeId id, std::uint64_t pass);
+  void release_reads(InodeId id, std::uint64_t pass);
+  void expire_names(InodeId directory, const std::vector<std::string>& names,
+                    const std::vector<InodeId>& suspects, const Task& done);
+  // `done` once: when called the first time, or after `limit`.
+  Task at_latest(Duration limit, Task done);
+
+  Scheduler& scheduler_;
+  KernelNotifier& notifier_;
+  Hooks hooks_;
+  std::map<InodeId, File> files_;
+  std::uint64_t next_pass_ = 1;
+  std::map<InodeId, std::uint32_t> suspects_;  // for how many names
+  client::Lifetime lifetime_;
+};
+
+}  // namespace dfs::fuse

@@ -1,0 +1,111 @@
+// Which sessions may keep what in their caches, and the notices that take it away.
+//
+// One lease is a session's right to keep what it was told of an inode: attributes, extents and
+// bytes, and of a directory the meaning of its names. It is given with the reply that tells
+// (grant), to any number of sessions, and lasts until the session is over, or has acknowledged a
+// notice that contents change. A notice that only attributes or some names change leaves the lease:
+// what else the session keeps is still true.
+//
+// A change first announces itself to all other holders, then waits for their acknowledgements, then
+// is applied. While it waits nothing that it concerns is granted, so it need not announce itself
+// twice. In memory only: after a start the sessions say what they hold (reclaim).
+// Bounded: above leases_max the oldest leases on files of the session that has most are recalled,
+// and what does not fit is not granted. Loop thread only.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <set>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "common/ids.h"
+#include "common/result.h"
+#include "proto/attributes.h"
+#include "proto/lease_messages.h"
+
+namespace dfs::master {
+
+class LeaseTable {
+ public:
+  struct Awaited {
+    SessionId session;
+    std::uint64_t number = 0;  // of the notice it has to acknowledge
+  };
+  using Noticed = std::set<std::pair<SessionId, InodeId>>;
+
+  // Notices are numbered from `first_number` + 1, which no other start of the master shares.
+  LeaseTable(std::uint64_t first_number, std::size_t leases_max)
+      : first_number_(first_number), leases_max_(leases_max) {}
+
+  // --- For operations ----------------------------------------------------------------------------
+  // False: what the reply says of the inode is not to be kept.
+  bool grant(SessionId session, const Attributes& attributes);
+  // The newest notice of the session: what a reply made now bears.
+  std::uint64_t number(SessionId session) const;
+  // The inode is gone for good.
+  void erase(InodeId inode);
+
+  // --- For changes -------------------------------------------------------------------------------
+  bool is_anything_held_by_others(SessionId session) const;
+  // Sends notices to whom else holds what changes, unless that is in `noticed` already. Whom to
+  // wait for is added to `awaited`.
+  void announce(SessionId by, const std::vector<LeaseChange>& changes, Noticed& noticed,
+                std::vector<Awaited>& awaited);
+  // The session is over, or has dropped it.
+  bool is_acknowledged(const Awaited& awaited) const;
+  // Between these two nothing is granted of what changes.
+  void begin_waiting(const std::vector<LeaseChange>& changes);
+  void end_waiting(const std::vector<LeaseChange>& changes);
+  bool is_changing(InodeId inode) const { return changing_.contains(inode); }
+  // The session was told of a change of the inode and has not acknowledged that.
+  bool has_yet_to_drop(SessionId session, InodeId inode) const;
+
+  // --- For sessions ------------------------------------------------------------------------------
+  // Notices after `received`, as many as fit a message; none: `number` is `received`.
+  WaitForNoticesReply notices(SessionId session, std::uint64_t received) const;
+  void acknowledge(SessionId session, std::uint64_t handled);
+  // After a start: the session has yet to say what it keeps, in pages.
+  void expect_reclaim(SessionId session);
+  // A page of that; ignored when all were there already. Fails with kInvalidArgument.
+  Status reclaim(SessionId session, const ReclaimLeasesRequest& page);
+  // The session is silent for so long that it keeps nothing any more.
+  void stop_expecting_reclaim(SessionId session) { reclaiming_.erase(session); }
+  bool have_all_reclaimed() const { return reclaiming_.empty(); }
+  void forget(SessionId session);
+  // Sessions that have notices they were not sent since the last call.
+  std::set<SessionId> take_unsent() { return std::exchange(unsent_, {}); }
+
+  std::size_t count() const { return count_; }
+
+ private:
+  struct Notice {
+    std::uint64_t number = 0;
+    std::vector<LeaseChange> changes;
+  };
+  struct Session {
+    std::uint64_t newest = 0;
+    std::deque<Notice> unhandled;
+    std::size_t count = 0;
+    std::deque<InodeId> files;  // granted, oldest first; may not be held any more
+  };
+
+  Session& session_of(SessionId session);
+  bool hold(SessionId id, Session& session, InodeId inode);
+  void release(SessionId id, Session& session, InodeId inode);
+  std::uint64_t notify(SessionId id, Session& session, std::vector<LeaseChange> changes);
+  void recall_some();
+
+  const std::uint64_t first_number_;
+  const std::size_t leases_max_;
+  std::map<SessionId, Session> sessions_;
+  std::unordered_map<InodeId, std::vector<SessionId>> holders_;
+  std::unordered_map<InodeId, std::uint32_t> changing_;  // by how many changes that wait
+  std::set<SessionId> unsent_;
+  std::map<SessionId, std::set<std::uint32_t>> reclaiming_;  // and the pages that came
+  std::size_t count_ = 0;                                    // of leases
+};
+
+}  // namespace dfs::master

@@ -1,0 +1,202 @@
+// Master: leases. Requests that wait until others have dropped what they change, and the messages
+// about that, which need no transaction and are answered at once.
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "master/core/dispatch.h"
+#include "master/core/master.h"
+#include "proto/all_messages.h"
+
+namespace dfs::master {
+
+// --- Requests ------------------------------------------------------------------------------------
+
+// Whether it was one, and is done with.
+bool Master::take_lease_request(const RpcRequest& request) {
+  const MessageType type = request.envelope.type;
+  if (type != MessageType::kWaitForNotices && type != MessageType::kReclaimLeases &&
+      type != MessageType::kWithdraw) {
+    return false;
+  }
+  const SessionId session = request.envelope.session;
+  if (!sessions_.exists(session)) {
+    server_->fail(request.reply_address(),
+                  make_error(ErrorCode::kSessionExpired, "the session is over"));
+    return true;
+  }
+  sessions_.heard_from(session, request.envelope.acknowledged);
+  if (type == MessageType::kWaitForNotices) {
+    take_poll(request);
+  } else if (type == MessageType::kReclaimLeases) {
+    take_reclaim(request);
+  } else {
+    take_withdrawal(request);
+  }
+  return true;
+}
+
+void Master::take_poll(const RpcRequest& request) {
+  const auto asked = decode_body<WaitForNoticesRequest>(request.body);
+  if (!asked) {
+    server_->fail(request.reply_address(), asked.error());
+    return;
+  }
+  if (asked->incarnation != incarnation_) {
+    server_->reply(request.reply_address(),
+                   WaitForNoticesReply{.incarnation = incarnation_, .number = 0, .changes = {}});
+    return;
+  }
+  const SessionId session = request.envelope.session;
+  leases_.acknowledge(session, asked->handled);
+  const auto before = polls_.find(session);
+  if (before != polls_.end() && before->second.to.request_id != request.envelope.request_id) {
+    server_->reply(before->second.to, WaitForNoticesReply{.incarnation = incarnation_,
+                                                          .number = before->second.received,
+                                                          .changes = {}});
+  }
+  polls_[session] = {request.reply_address(), asked->received};
+  send_notices(session);
+  wake_waiting();
+}
+
+void Master::take_reclaim(const RpcRequest& request) {
+  const auto page = decode_body<ReclaimLeasesRequest>(request.body);
+  Status taken = page ? ok() : Status(page.error());
+  if (page && page->incarnation != incarnation_) {
+    taken = make_error(ErrorCode::kInvalidArgument, "the leases are told to another master");
+  } else if (page) {
+    taken = leases_.reclaim(request.envelope.session, *page);
+  }
+  if (!taken) {
+    server_->fail(request.reply_address(), taken.error());
+    return;
+  }
+  server_->reply(request.reply_address(),
+                 ReclaimLeasesReply{.lease = leases_.number(request.envelope.session)});
+  grace_.look();
+}
+
+void Master::take_withdrawal(const RpcRequest& request) {
+  const auto asked = decode_body<WithdrawRequest>(request.body);
+  if (!asked) {
+    server_->fail(request.reply_address(), asked.error());
+    return;
+  }
+  const auto found = std::find_if(waiting_.begin(), waiting_.end(), [&](const Item& item) {
+    return item.request.envelope.session == request.envelope.session &&
+           item.request.envelope.sequence == asked->sequence;
+  });
+  const bool was_waiting = asked->sequence != 0 && found != waiting_.end();
+  if (was_waiting) {
+    found->is_withdrawn = true;
+    wake_waiting();
+  }
+  server_->reply(request.reply_address(), WithdrawReply{.was_waiting = was_waiting});
+}
+
+// --- Waiting -------------------------------------------------------------------------------------
+
+// A request that came again while it waits: the newer one is answered.
+bool Master::is_repeated_while_waiting(RpcRequest& request) {
+  const Envelope& envelope = request.envelope;
+  for (Item& item : waiting_) {
+    const Envelope& known = item.request.envelope;
+    const bool is_same = known.type == envelope.type && known.session == envelope.session &&
+                         known.sequence == envelope.sequence &&
+                         (envelope.sequence != 0 || known.request_id == envelope.request_id);
+    if (is_same && (envelope.session.is_set() || item.request.peer == request.peer)) {
+      item.request = std::move(request);
+      return true;
+    }
+  }
+  return false;
+}
+
+// Errors of the store.
+Result<bool> Master::must_wait_for_leases(Item& item, OpContext& context) {
+  const RpcRequest& request = item.request;
+  const master::Operation* operation = find_operation(request.envelope.type);
+  const SessionId session = request.envelope.session;
+  LeaseWait& wait = item.wait;
+  if (operation->tells_contents != nullptr) {
+    const InodeId inode = operation->tells_contents(request);
+    // Who has yet to drop the old bytes may see them once more; who has done so would keep them.
+    const bool waits = leases_.is_changing(inode) && !leases_.has_yet_to_drop(session, inode);
+    wait.until_calm = waits ? inode : InodeId{};
+    return waits;
+  }
+  if (operation->changes == nullptr || item.is_withdrawn ||
+      !leases_.is_anything_held_by_others(session)) {
+    return false;
+  }
+  DFS_TRY(wait.changes, operation->changes(context, request));
+  leases_.announce(session, wait.changes, wait.noticed, wait.awaited);
+  std::erase_if(wait.awaited, [this](const LeaseTable::Awaited& awaited) {
+    return leases_.is_acknowledged(awaited);
+  });
+  if (!wait.awaited.empty()) {
+    leases_.begin_waiting(wait.changes);
+    wait.is_marked = true;
+  }
+  return !wait.awaited.empty();
+}
+
+void Master::put_aside(Items items) {
+  for (Item& item : items) {
+    if (item.waits) {
+      waiting_.push_back(std::move(item));
+    }
+  }
+}
+
+bool Master::is_ready(const Item& item) const {
+  return item.is_withdrawn || (!leases_.is_changing(item.wait.until_calm) &&
+                               std::all_of(item.wait.awaited.begin(), item.wait.awaited.end(),
+                                           [this](const LeaseTable::Awaited& awaited) {
+                                             return leases_.is_acknowledged(awaited);
+                                           }));
+}
+
+void Master::wake_waiting() {
+  if (waiting_.empty()) {
+    return;
+  }
+  const auto ready = std::stable_partition(waiting_.begin(), waiting_.end(),
+                                           [this](const Item& item) { return !is_ready(item); });
+  if (ready == waiting_.end()) {
+    return;
+  }
+  queue_.insert(queue_.begin(), std::make_move_iterator(ready),
+                std::make_move_iterator(waiting_.end()));
+  waiting_.erase(ready, waiting_.end());
+  schedule_batch();
+}
+
+// --- Notices -------------------------------------------------------------------------------------
+
+void Master::send_notices(SessionId session) {
+  const auto poll = polls_.find(session);
+  if (poll == polls_.end() || server_ == nullptr) {
+    return;  // its next poll asks for them
+  }
+  WaitForNoticesReply reply = leases_.notices(session, poll->second.received);
+  if (reply.changes.empty()) {
+    return;
+  }
+  reply.incarnation = incarnation_;
+  server_->reply(poll->second.to, reply);
+  polls_.erase(poll);
+}
+
+// Behind the answers of the batch: they bear the number of the notices that are sent now.
+void Master::send_all_notices() {
+  for (const SessionId session : leases_.take_unsent()) {
+    send_notices(session);
+  }
+  if (polls_.size() > sessions_.count()) {
+    std::erase_if(polls_, [this](const auto& poll) { return !sessions_.exists(poll.first); });
+  }
+}
+
+}  // namespace dfs::master

@@ -1,0 +1,174 @@
+"""Two mounts: what one does to names, attributes and (once synced) contents the other sees at once."""
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+import unittest
+
+from cluster import ClusterTest, run
+from trees import write_file
+
+SESSION_TIMEOUT_S = 15
+
+
+class CoherenceTest(ClusterTest):
+    def setUp(self):
+        self.cluster = self.new_cluster()
+        self.one, self.two = self.cluster.mount("one"), self.cluster.mount("two")
+
+    def test_names_and_attributes_are_seen_at_once(self):
+        os.mkdir(self.one.path("d"))
+        sides = [self.one, self.two]
+        for i in range(60):
+            here, there = sides[i % 2], sides[(i + 1) % 2]
+            name = lambda side, what: side.path(f"d/{what}")
+            write_file(name(here, "f"), b"")
+            self.assertEqual(os.stat(name(there, "f")).st_size, 0)
+            os.chmod(name(here, "f"), 0o600 + i % 8)
+            self.assertEqual(os.stat(name(there, "f")).st_mode & 0o777, 0o600 + i % 8)
+            os.rename(name(here, "f"), name(here, "g"))
+            self.assertFalse(os.path.exists(name(there, "f")))
+            self.assertEqual(os.listdir(there.path("d")), ["g"])
+            os.link(name(there, "g"), name(there, "h"))
+            self.assertEqual(os.stat(name(here, "g")).st_nlink, 2)
+            os.unlink(name(here, "g"))
+            os.unlink(name(there, "h"))
+            self.assertEqual(os.listdir(here.path("d")), [])
+            # The same name again, and it is another file.
+            os.mkdir(name(there, "f"))
+            self.assertTrue(os.path.isdir(name(here, "f")))
+            os.rmdir(name(here, "f"))
+            self.assertFalse(os.path.exists(name(there, "f")))
+            os.setxattr(there.path("d"), "user.turn", str(i).encode())
+            self.assertEqual(os.getxattr(here.path("d"), "user.turn"), str(i).encode())
+
+    def test_an_open_file_shows_what_was_synced_elsewhere(self):
+        with open(self.one.path("f"), "wb", buffering=0) as writer:
+            writer.write(b"start")
+            os.fsync(writer.fileno())
+            with open(self.two.path("f"), "rb", buffering=0) as reader:
+                for i in range(40):
+                    text = b"%05d" % i
+                    os.pwrite(writer.fileno(), text, 0)  # over what the other has in its pages
+                    os.pwrite(writer.fileno(), text, 5 * (i + 1))
+                    os.fsync(writer.fileno())
+                    self.assertEqual(os.pread(reader.fileno(), 5, 0), text)
+                    self.assertEqual(os.pread(reader.fileno(), 5, 5 * (i + 1)), text)
+                    self.assertEqual(os.fstat(reader.fileno()).st_size, 5 * (i + 2))
+                    os.ftruncate(writer.fileno(), 5 * (i + 2))
+
+    def test_readers_of_a_file_that_is_overwritten_never_see_an_older_state_again(self):
+        path_one, path_two = self.one.path("f"), self.two.path("f")
+        write_file(path_one, b"%08d" % 0 * 8192, sync=True)
+        written, failures = [0], []
+        stop = threading.Event()
+
+        def read():
+            with open(path_two, "rb", buffering=0) as f:
+                while not stop.is_set():
+                    before = written[0]
+                    offset = random.randrange(0, 8192) * 8
+                    seen = int(os.pread(f.fileno(), 8, offset))
+                    if seen < before:
+                        failures.append((seen, before, offset))
+
+        readers = [threading.Thread(target=read) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        with open(path_one, "r+b", buffering=0) as f:
+            for i in range(1, 40):
+                os.pwrite(f.fileno(), b"%08d" % i * 8192, 0)
+                os.fsync(f.fileno())
+                written[0] = i
+        stop.set()
+        for reader in readers:
+            reader.join()
+        self.assertEqual(failures, [])
+
+    def test_tight_loops_in_one_directory_neither_hang_nor_go_wrong(self):
+        """Both change names in one directory all the time: neither may wait for the other's locks."""
+        os.mkdir(self.one.path("d"))
+        script = ("import os, sys\n"
+                  "d, tag = sys.argv[1:]\n"
+                  "for i in range(300):\n"
+                  "    a, b = f'{d}/{tag}{i % 3}', f'{d}/both{i % 2}'\n"
+                  "    open(a, 'w').close()\n"
+                  "    os.rename(a, b)\n"
+                  "    try: os.stat(b)\n"
+                  "    except FileNotFoundError: pass\n"
+                  "    try: os.unlink(b)\n"
+                  "    except FileNotFoundError: pass\n")
+        loops = [subprocess.Popen(["python3", "-c", script, side.path("d"), tag])
+                 for side, tag in ((self.one, "x"), (self.two, "y"))]
+        for loop in loops:
+            self.assertEqual(loop.wait(timeout=120), 0)
+        self.assertEqual(os.listdir(self.one.path("d")), os.listdir(self.two.path("d")))
+
+    def test_a_mount_inside_the_mount_survives_changes_by_others(self):
+        os.makedirs(self.one.path("a/inner"))
+        os.stat(self.two.path("a/inner"))
+        run("mount", "-t", "tmpfs", "none", self.two.path("a/inner"))
+        self.addCleanup(run, "umount", self.two.path("a/inner"), check=False)
+        write_file(self.two.path("a/inner/kept"), b"")
+        for i in range(20):
+            write_file(self.one.path(f"a/f{i}"), b"")
+            os.chmod(self.one.path("a"), 0o700 + i % 8)
+            os.rename(self.one.path("a"), self.one.path("b"))
+            os.rename(self.one.path("b"), self.one.path("a"))
+            self.assertEqual(os.listdir(self.two.path("a/inner")), ["kept"])
+
+    def test_who_is_stopped_holds_others_up_for_the_session_time_out_at_most(self):
+        write_file(self.one.path("f"), b"")
+        os.stat(self.two.path("f"))
+        os.kill(self.two.client_pid(), signal.SIGSTOP)
+        try:
+            start = time.monotonic()
+            os.chmod(self.one.path("f"), 0o600)
+            self.assertLess(time.monotonic() - start, SESSION_TIMEOUT_S + 5)
+            start = time.monotonic()
+            os.chmod(self.one.path("f"), 0o640)
+            self.assertLess(time.monotonic() - start, 2)
+        finally:
+            os.kill(self.two.client_pid(), signal.SIGCONT)
+        self.cluster.wait_until(lambda: os.stat(self.two.path("f")).st_mode & 0o777 == 0o640,
+                                "it goes on", 20)
+
+    def test_a_change_that_waits_for_a_dead_client_can_be_interrupted(self):
+        write_file(self.one.path("f"), b"")
+        os.stat(self.two.path("f"))
+        os.kill(self.two.client_pid(), signal.SIGSTOP)
+        try:
+            waiting = subprocess.Popen(["chmod", "600", self.one.path("f")])
+            with self.assertRaises(subprocess.TimeoutExpired):
+                waiting.wait(timeout=2)
+            start = time.monotonic()
+            waiting.send_signal(signal.SIGINT)
+            waiting.wait(timeout=10)
+            self.assertLess(time.monotonic() - start, 3)
+            self.assertEqual(os.stat(self.one.path("f")).st_mode & 0o777, 0o644)
+        finally:
+            os.kill(self.two.client_pid(), signal.SIGCONT)
+
+    def test_a_killed_client_that_is_mounted_again_is_not_waited_for(self):
+        write_file(self.one.path("f"), b"")
+        os.stat(self.two.path("f"))
+        self.two.kill_client()
+        self.two.mount()
+        start = time.monotonic()
+        os.chmod(self.one.path("f"), 0o600)
+        self.assertLess(time.monotonic() - start, 3)
+        self.assertEqual(os.stat(self.two.path("f")).st_mode & 0o777, 0o600)
+
+    def test_what_is_cached_outlives_a_restart_of_the_master_and_is_taken_back_after_it(self):
+        write_file(self.one.path("f"), b"")
+        os.stat(self.two.path("f"))
+        self.cluster.master.kill()
+        self.cluster.master.start()
+        os.chmod(self.one.path("f"), 0o600)
+        self.assertEqual(os.stat(self.two.path("f")).st_mode & 0o777, 0o600)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,295 @@
+// Leases at a real master: changes wait for who keeps what they change, and tell all of it.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <optional>
+
+#include "tests/sim/sim_random.h"
+#include "tests/unit/master/master_rig.h"
+
+namespace dfs::master {
+namespace {
+
+using std::chrono::seconds;
+
+class LeasesTest : public MasterRig {
+ protected:
+  void SetUp() override {
+    MasterRig::SetUp();
+    other = std::make_unique<TestClient>(events, network, "other");
+    other->open(2);
+  }
+  // Begins a change of `client` without waiting for its answer.
+  template <class Request>
+  Answer<typename Request::Reply> begin_change(const Request& request) {
+    ++client->sequence;
+    return client->begin(request, CallOptions{.session = client->session,
+                                              .sequence = client->sequence,
+                                              .acknowledged = client->sequence - 1});
+  }
+  template <class Reply>
+  bool is_answered(const Answer<Reply>& answer, Duration within = seconds(1)) {
+    return events.run_until([&] { return answer->has_value(); }, within);
+  }
+  SetAttributesRequest mode_of(InodeId inode, std::uint32_t mode) {
+    SetAttributesRequest request = set_request(inode);
+    request.mode = mode;
+    return request;
+  }
+  SetAttributesRequest size_of(InodeId inode, std::uint64_t size_bytes) {
+    SetAttributesRequest request = set_request(inode);
+    request.size_bytes = size_bytes;
+    return request;
+  }
+
+  std::unique_ptr<TestClient> other;
+};
+
+TEST_F(LeasesTest, change_is_applied_when_who_was_told_has_dropped_it) {
+  const InodeId file = client->make_file("f");
+  other->attributes(file);
+  other->drops_at_once = false;
+  const auto answer = begin_change(mode_of(file, 0600));
+  EXPECT_FALSE(is_answered(answer));
+  ASSERT_EQ(other->noticed.size(), 1u);
+  EXPECT_EQ(other->noticed[0].inode, file);
+  EXPECT_FALSE(other->noticed[0].contents);
+  EXPECT_EQ(other->attributes(file).mode & kModePermissions, 0644u);
+  other->acknowledge_notices();
+  ASSERT_TRUE(is_answered(answer));
+  EXPECT_TRUE(**answer);
+  EXPECT_EQ(other->attributes(file).mode & kModePermissions, 0600u);
+}
+
+TEST_F(LeasesTest, what_is_told_while_a_change_waits_is_not_to_be_kept) {
+  const InodeId file = client->make_file("f");
+  other->drops_at_once = false;
+  EXPECT_NE(other->ask(GetAttributesRequest{.inode = file})->lease, 0u);
+  const auto answer = begin_change(mode_of(file, 0600));
+  EXPECT_FALSE(is_answered(answer));
+  EXPECT_EQ(other->ask(GetAttributesRequest{.inode = file})->lease, 0u);
+  other->acknowledge_notices();
+  ASSERT_TRUE(is_answered(answer));
+  EXPECT_NE(other->ask(GetAttributesRequest{.inode = file})->lease, 0u);
+}
+
+TEST_F(LeasesTest, contents_are_not_told_to_who_has_dropped_them_before_they_have_changed) {
+  const InodeId file = client->make_file("f");
+  auto third = std::make_unique<TestClient>(events, network, "third");
+  third->open(3);
+  other->drops_at_once = third->drops_at_once = false;
+  const GetExtentsRequest question{.inode = file, .offset = 0, .length_bytes = 10};
+  ASSERT_TRUE(other->ask(question));
+  ASSERT_TRUE(third->ask(question));
+  const auto answer = begin_change(size_of(file, 77));
+  EXPECT_FALSE(is_answered(answer));
+  EXPECT_EQ(other->ask(question)->attributes.size_bytes, 0u);  // it has yet to drop it
+  other->acknowledge_notices();
+  const auto read = other->begin(question, CallOptions{.session = other->session});
+  EXPECT_FALSE(is_answered(read));
+  third->acknowledge_notices();
+  ASSERT_TRUE(is_answered(answer));
+  ASSERT_TRUE(is_answered(read));
+  EXPECT_EQ((**read)->attributes.size_bytes, 77u);
+}
+
+TEST_F(LeasesTest, a_dead_client_is_waited_for_until_its_session_ends) {
+  const InodeId file = client->make_file("f");
+  other->attributes(file);
+  network.drop_host("other");
+  other.reset();
+  const auto answer = begin_change(mode_of(file, 0600));
+  EXPECT_FALSE(is_answered(answer, kSessionTimeout / 2));
+  ASSERT_TRUE(client->keep_alive({}, {}));
+  EXPECT_TRUE(is_answered(answer, kSessionTimeout));
+}
+
+TEST_F(LeasesTest, a_waiting_change_can_be_withdrawn_and_is_not_made_by_a_late_copy) {
+  const InodeId file = client->make_file("f");
+  other->attributes(file);
+  other->drops_at_once = false;
+  const auto answer = begin_change(mode_of(file, 0600));
+  EXPECT_FALSE(is_answered(answer));
+  const auto withdrawn = client->ask(WithdrawRequest{.sequence = client->sequence});
+  ASSERT_TRUE(withdrawn);
+  EXPECT_TRUE(withdrawn->was_waiting);
+  ASSERT_TRUE(is_answered(answer));
+  EXPECT_EQ((*answer)->code(), ErrorCode::kInterrupted);
+  other->acknowledge_notices();
+  EXPECT_EQ(client->repeat(mode_of(file, 0600)).code(), ErrorCode::kInterrupted);
+  EXPECT_EQ(client->attributes(file).mode & kModePermissions, 0644u);
+}
+
+TEST_F(LeasesTest, a_change_repeated_while_it_waits_is_made_once) {
+  const InodeId directory = client->make_directory("d");
+  other->attributes(directory);
+  other->drops_at_once = false;
+  const auto request = create_request(directory, "f", kModeRegular | 0644);
+  const auto first = begin_change(request);
+  EXPECT_FALSE(is_answered(first));
+  --client->sequence;
+  const auto second = begin_change(request);
+  EXPECT_FALSE(is_answered(second));
+  other->acknowledge_notices();
+  // Whichever copy came last is answered.
+  ASSERT_TRUE(
+      events.run_until([&] { return first->has_value() || second->has_value(); }, seconds(1)));
+  EXPECT_TRUE(first->has_value() ? **first : **second);
+}
+
+TEST_F(LeasesTest, reclaimed_leases_are_honoured_by_the_next_master) {
+  const InodeId file = client->make_file("f");
+  other->attributes(file);
+  other->kept = {file};
+  other->drops_at_once = false;
+  restart_after_kill();
+  const auto answer = begin_change(mode_of(file, 0600));
+  EXPECT_FALSE(is_answered(answer, seconds(8)));
+  ASSERT_EQ(other->noticed.size(), 1u);
+  EXPECT_EQ(other->noticed[0].inode, file);
+  other->acknowledge_notices();
+  EXPECT_TRUE(is_answered(answer));
+}
+
+TEST_F(LeasesTest, after_a_restart_nothing_is_answered_before_all_have_reclaimed) {
+  const InodeId file = client->make_file("f");
+  network.drop_host("other");
+  other.reset();
+  restart_after_kill();
+  const auto question =
+      client->begin(GetAttributesRequest{.inode = file}, CallOptions{.session = client->session});
+  EXPECT_FALSE(is_answered(question, kSessionTimeout / 2));
+  ASSERT_TRUE(client->keep_alive({}, {}));
+  EXPECT_TRUE(is_answered(question, kSessionTimeout));
+}
+
+TEST_F(LeasesTest, an_answer_kept_for_repetition_is_not_to_be_kept_by_its_receiver) {
+  const auto made = client->change(create_request(kRootInode, "f", kModeRegular | 0644));
+  ASSERT_TRUE(made);
+  EXPECT_NE(made->lease, 0u);
+  const auto again = client->repeat(create_request(kRootInode, "f", kModeRegular | 0644));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->attributes.inode, made->attributes.inode);
+  EXPECT_EQ(again->lease, 0u);
+}
+
+// Whatever one client does: what another keeps and was not told about is still true.
+class LeaseModelTest : public LeasesTest, public testing::WithParamInterface<std::uint64_t> {
+ protected:
+  // All that `other` can know, asked for.
+  void learn() {
+    known.clear();
+    names.clear();
+    for (const InodeId inode : inodes) {
+      const auto reply = other->ask(GetAttributesRequest{.inode = inode});
+      if (reply) {
+        ASSERT_NE(reply->lease, 0u);
+        known[inode] = reply->attributes;
+      }
+    }
+    for (const InodeId directory : directories) {
+      for (const std::string& name : kNames) {
+        const auto reply = other->ask(LookupRequest{.parent = directory, .name = name});
+        names[{directory, name}] = reply ? std::optional(reply->attributes.inode) : std::nullopt;
+      }
+    }
+    other->noticed.clear();
+  }
+
+  void check(const std::string& what) {
+    const auto noticed = other->noticed;
+    const auto is_noticed = [&](InodeId inode) {
+      return std::any_of(noticed.begin(), noticed.end(),
+                         [inode](const LeaseChange& change) { return change.inode == inode; });
+    };
+    for (const auto& [inode, attributes] : known) {
+      const auto now = other->ask(GetAttributesRequest{.inode = inode});
+      EXPECT_TRUE(is_noticed(inode) || (now && now->attributes == attributes))
+          << what << " inode=" << inode.value;
+    }
+    for (const auto& [place, inode] : names) {
+      const auto now = other->ask(LookupRequest{.parent = place.first, .name = place.second});
+      const auto found = now ? std::optional(now->attributes.inode) : std::nullopt;
+      const bool is_told =
+          std::any_of(noticed.begin(), noticed.end(), [&](const LeaseChange& each) {
+            const auto& names_told = inode ? each.names : each.new_names;
+            return each.inode == place.first && std::find(names_told.begin(), names_told.end(),
+                                                          place.second) != names_told.end();
+          });
+      EXPECT_TRUE(is_told || found == inode)
+          << what << " directory=" << place.first.value << " name=" << place.second;
+    }
+  }
+
+  template <class Reply>
+  static std::string code_of(const Result<Reply>& reply) {
+    return std::string(" ") + error_code_name(reply.code());
+  }
+
+  std::string random_change() {
+    const InodeId directory = directories[random.below(directories.size())];
+    const InodeId target = directories[random.below(directories.size())];
+    const std::string name = kNames[random.below(kNames.size())];
+    const std::string new_name = kNames[random.below(kNames.size())];
+    const InodeId inode = inodes[random.below(inodes.size())];
+    switch (random.below(9)) {
+      case 0:
+      case 1: {
+        const bool is_directory = random.below(3) == 0;
+        const auto made = client->change(create_request(
+            directory, name, is_directory ? kModeDirectory | 0755 : kModeRegular | 0644));
+        if (made) {
+          inodes.push_back(made->attributes.inode);
+          if (is_directory) {
+            directories.push_back(made->attributes.inode);
+          }
+        }
+        return "create " + name;
+      }
+      case 2:
+        return "unlink " + name +
+               code_of(client->change(UnlinkRequest{.parent = directory, .name = name}));
+      case 3:
+        return "rmdir " + name +
+               code_of(client->change(RemoveDirectoryRequest{.parent = directory, .name = name}));
+      case 4:
+        return "rename " + name + " " + new_name +
+               code_of(client->change(
+                   RenameRequest{.parent = directory,
+                                 .name = name,
+                                 .new_parent = target,
+                                 .new_name = new_name,
+                                 .mode = static_cast<std::uint8_t>(random.below(3))}));
+      case 5:
+        return "link " + name +
+               code_of(client->change(
+                   LinkRequest{.inode = inode, .new_parent = directory, .new_name = name}));
+      case 6:
+        return "xattr" + code_of(client->change(SetXattrRequest{
+                             .inode = inode, .name = "user.x", .value = name, .mode = 0}));
+      case 7: return "truncate" + code_of(client->change(size_of(inode, random.below(100))));
+      default:
+        return "chmod" + code_of(client->change(
+                             mode_of(inode, static_cast<std::uint32_t>(random.below(0777)))));
+    }
+  }
+
+  const std::vector<std::string> kNames{"a", "b", "c"};
+  std::vector<InodeId> inodes{kRootInode};
+  std::vector<InodeId> directories{kRootInode};
+  std::map<InodeId, Attributes> known;
+  std::map<std::pair<InodeId, std::string>, std::optional<InodeId>> names;
+  sim::SimRandom random{GetParam()};
+};
+
+TEST_P(LeaseModelTest, what_was_told_and_not_taken_back_is_true) {
+  for (int i = 0; i < 60 && !HasFailure(); ++i) {
+    learn();
+    check(random_change());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, LeaseModelTest, testing::Range<std::uint64_t>(1, 9));
+
+}  // namespace
+}  // namespace dfs::master
