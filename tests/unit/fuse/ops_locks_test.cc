@@ -86,8 +86,12 @@ TEST_F(FuseLocks, a_wait_ends_by_an_unlock_or_by_an_interrupt) {
 TEST_F(FuseLocks, a_circle_is_edeadlk) {
   EXPECT_EQ(set(request(file_, 1, F_WRLCK, 0, 0)), 0);
   EXPECT_EQ(set(request(file_, 2, F_WRLCK, 1, 1)), 0);
-  kernel->send(FUSE_SETLKW, file_.inode, request(file_, 1, F_WRLCK, 1, 1));
+  const std::uint64_t waiting =
+      kernel->send(FUSE_SETLKW, file_.inode, request(file_, 1, F_WRLCK, 1, 1));
   EXPECT_EQ(error_of(FUSE_SETLKW, file_.inode, request(file_, 2, F_WRLCK, 0, 0)), EDEADLK);
+  EXPECT_EQ(set(request(file_, 2, F_UNLCK, 1, 1)), 0);
+  ASSERT_TRUE(run_until([&] { return kernel->answer(waiting).has_value(); }));
+  EXPECT_EQ(kernel->answer(waiting)->error, 0);
 }
 
 TEST_F(FuseLocks, closing_any_handle_ends_the_ranges_of_the_process_and_of_no_other) {
