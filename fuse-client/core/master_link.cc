@@ -10,6 +10,7 @@ constexpr std::chrono::seconds kReopenDelay{1};
 constexpr std::chrono::milliseconds kForgottenPinsDelay = kCreatedPinRest + kSessionKeepAlive;
 constexpr std::chrono::milliseconds kKeepAliveIntervalMin{100};
 constexpr std::chrono::milliseconds kWithdrawRetryDelay{500};
+constexpr std::uint32_t kWithdrawalsMax = 4;
 
 RpcClient::Options master_rpc_options() {
   RpcClient::Options options;
@@ -406,6 +407,12 @@ void MasterLink::interrupt(CallId id) {
 void MasterLink::withdraw(CallId id) {
   const auto place = calls_.find(id);
   if (place == calls_.end() || !place->second.interrupted || state_ != State::kOpen) {
+    return;
+  }
+  if (++place->second.withdrawals > kWithdrawalsMax) {
+    // It waits for something else, such as other clients after a restart of the master.
+    give_up(place, make_error(ErrorCode::kInterrupted));
+    pump();
     return;
   }
   const WithdrawRequest request{.sequence = place->second.sequence};

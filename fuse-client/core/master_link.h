@@ -105,6 +105,7 @@ class MasterLink {
     SessionId session;               // it was sent in
     std::uint64_t acknowledged = 0;  // it said so
     std::uint32_t busy_count = 0;
+    std::uint32_t withdrawals = 0;
     MonoTime not_before{};     // to be sent (again)
     bool interrupted = false;  // to be given up as soon as the master is unreachable
   };
