@@ -23,7 +23,8 @@ bool concerns(const std::vector<LeaseChange>& changes, InodeId inode) {
 
 bool LeaseTable::grant(SessionId id, const Attributes& attributes) {
   const InodeId inode = attributes.inode;
-  if (!id.is_set() || is_changing(inode)) {
+  // A lease that is being taken back ends with the acknowledgement, whatever was told meanwhile.
+  if (!id.is_set() || is_changing(inode) || has_yet_to_drop(id, inode)) {
     return false;
   }
   if (count_ >= leases_max_) {

@@ -126,6 +126,16 @@ TEST_F(LeaseTableTest, above_the_limit_the_oldest_files_of_the_largest_holder_ar
   EXPECT_LE(table.count(), 100u);
 }
 
+TEST_F(LeaseTableTest, a_lease_being_taken_back_is_not_granted_before_that_is_acknowledged) {
+  ASSERT_TRUE(table.grant(kBob, file(kFile)));
+  announce(kAnn, {change_of(kFile, true)});  // and the change is withdrawn: nothing waits
+  EXPECT_FALSE(table.grant(kBob, file(kFile)));
+  table.acknowledge(kBob, table.number(kBob));
+  EXPECT_TRUE(table.grant(kBob, file(kFile)));
+  noticed.clear();
+  EXPECT_EQ(announce(kAnn, {change_of(kFile, true)}).size(), 1u);
+}
+
 TEST_F(LeaseTableTest, reclaimed_leases_count_and_late_pages_do_not) {
   table.expect_reclaim(kBob);
   EXPECT_FALSE(table.have_all_reclaimed());
