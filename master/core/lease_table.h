@@ -69,6 +69,9 @@ class LeaseTable {
   void acknowledge(SessionId session, std::uint64_t handled);
   // After a start: the session has yet to say what it keeps, in pages.
   void expect_reclaim(SessionId session);
+  // What notices of this master begin after, for every session. Not number(): a page that is told
+  // again, because its answer was lost, must not pass over notices that were made meanwhile.
+  std::uint64_t first_number() const { return first_number_; }
   // A page of that; ignored when all were there already. Fails with kInvalidArgument.
   Status reclaim(SessionId session, const ReclaimLeasesRequest& page);
   // The session is silent for so long that it keeps nothing any more.

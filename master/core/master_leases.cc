@@ -72,8 +72,7 @@ void Master::take_reclaim(const RpcRequest& request) {
     server_->fail(request.reply_address(), taken.error());
     return;
   }
-  server_->reply(request.reply_address(),
-                 ReclaimLeasesReply{.lease = leases_.number(request.envelope.session)});
+  server_->reply(request.reply_address(), ReclaimLeasesReply{.lease = leases_.first_number()});
   grace_.look();
 }
 

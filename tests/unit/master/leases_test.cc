@@ -151,6 +151,24 @@ TEST_F(LeasesTest, reclaimed_leases_are_honoured_by_the_next_master) {
   EXPECT_TRUE(is_answered(answer));
 }
 
+TEST_F(LeasesTest, a_reclaim_told_again_does_not_pass_over_notices) {
+  const InodeId file = client->make_file("f");
+  other->attributes(file);
+  other->kept = {file};
+  other->drops_at_once = false;
+  restart_after_kill({other.get()});
+  const auto answer = begin_change(mode_of(file, 0600));
+  EXPECT_FALSE(is_answered(answer));
+  ASSERT_EQ(other->noticed.size(), 1u);
+  other->noticed.clear();
+  other->reclaim();  // as if the answer to the first had not come
+  EXPECT_FALSE(is_answered(answer));
+  ASSERT_EQ(other->noticed.size(), 1u);
+  EXPECT_EQ(other->noticed[0].inode, file);
+  other->acknowledge_notices();
+  EXPECT_TRUE(is_answered(answer));
+}
+
 TEST_F(LeasesTest, after_a_restart_nothing_is_answered_before_all_have_reclaimed) {
   const InodeId file = client->make_file("f");
   network.drop_host("other");

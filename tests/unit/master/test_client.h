@@ -89,6 +89,8 @@ class TestClient {
   void acknowledge_notices() { poll(notice_number_); }
   // Meets a master that was started anew, and waits until that knows it.
   void rejoin();
+  // Tells the master what it keeps; done by itself after each start of the master.
+  void reclaim();
   // From here on it says nothing by itself.
   void be_silent();
   std::vector<InodeId> kept;  // what it reclaims
@@ -100,7 +102,6 @@ class TestClient {
   sim::SimRandom random_{7};
   std::unique_ptr<Transport> transport_;
   RpcClient rpc_;
-  void reclaim();
   void poll(std::uint64_t handled);
 
   std::uint64_t incarnation_ = 0;
