@@ -85,7 +85,6 @@ inline constexpr std::chrono::milliseconds kSessionKeepAlive{3000};
 inline constexpr std::chrono::milliseconds kSessionTimeout{15000};
 inline constexpr std::chrono::milliseconds kHeartbeatInterval{5000};
 inline constexpr std::uint32_t kHeartbeatMissesMax = 3;
-inline constexpr std::chrono::milliseconds kAttributeCacheTime{1000};
 
 static_assert(kBlockPayloadBytesMax % kChecksumCellBytes == 0);
 static_assert(kExtentWindowBytes % kBlockPayloadBytesMax == 0);
