@@ -284,7 +284,9 @@ class Fsck {
              chunk.chunk,
              replica.node,
              "replica of chunk " + std::to_string(chunk.chunk.value) + " on " + replica.address +
-                 ": checksum of the block at " + std::to_string(offset) + " is wrong"});
+                 ": checksum of " +
+                 (offset == 0 ? "the chunk header" : "the block at " + std::to_string(offset)) +
+                 " is wrong"});
       }
     }
     return ok();

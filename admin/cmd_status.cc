@@ -59,6 +59,10 @@ nlohmann::json to_json(const ClusterStatusReply& status, const Verdict& verdict)
           {"nodes_up", status.nodes_up},
           {"nodes_down", status.nodes_down},
           {"sessions", status.sessions},
+          {"leases", status.leases},
+          {"write_leases", status.write_leases},
+          {"leases_max", status.leases_max},
+          {"recalls", status.recalls},
           {"inodes", status.inodes},
           {"orphans", status.orphans},
           {"chunks", status.chunks},
@@ -100,6 +104,9 @@ Result<Output> status(ClusterCalls& calls, bool as_json) {
       {"policy of /", number(status.root_policy.replicas) + " replicas, at least " +
                           number(status.root_policy.min_replicas) + " to write"},
       {"clients", number(status.sessions)},
+      {"leases", number(status.leases) + " of at most " + number(status.leases_max) + " (" +
+                     number(status.write_leases) + " to write, " + number(status.recalls) +
+                     " recalls not answered yet)"},
       {"database", format_size(status.database_bytes)},
   });
   return Output{text, exit_code};

@@ -52,6 +52,7 @@ const char* error_code_name(ErrorCode code) {
     case ErrorCode::kLockConflict: return "lock_conflict";
     case ErrorCode::kDeadlock: return "deadlock";
     case ErrorCode::kTooManyLocks: return "too_many_locks";
+    case ErrorCode::kLeaseLost: return "lease_lost";
   }
   return "unknown";
 }

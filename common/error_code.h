@@ -59,9 +59,11 @@ enum class ErrorCode : std::uint16_t {
   kLockConflict = 41,  // another owner has it
   kDeadlock = 42,      // who has it waits for what the caller has
   kTooManyLocks = 43,  // over a limit
+  // Leases.
+  kLeaseLost = 44,  // the session has no write lease, or the file changed since it had one
 };
 
-inline constexpr std::uint16_t kErrorCodeMax = 43;
+inline constexpr std::uint16_t kErrorCodeMax = 44;
 
 // The code for a number read from the wire; kInternal for one this version does not know.
 ErrorCode error_code_from_wire(std::uint64_t number);

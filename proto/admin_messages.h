@@ -27,6 +27,10 @@ struct ClusterStatusReply {
   std::uint64_t chunks_unavailable = 0;  // no good replica on a live server
   std::uint64_t chunks_damaged = 0;      // with a replica known to be bad
   std::uint64_t sessions = 0;
+  std::uint64_t leases = 0;
+  std::uint64_t write_leases = 0;  // of these
+  std::uint64_t leases_max = 0;    // above it, the oldest are recalled
+  std::uint64_t recalls = 0;       // notices that clients have yet to acknowledge
   std::uint32_t nodes_up = 0;
   std::uint32_t nodes_down = 0;
   std::uint64_t total_bytes = 0;      // raw, of live servers
@@ -35,8 +39,9 @@ struct ClusterStatusReply {
   std::uint64_t database_bytes = 0;
   StoragePolicy root_policy;
   DFS_FIELDS(cluster_id, version, uptime_s, inodes, orphans, chunks, chunks_open, chunks_degraded,
-             chunks_unavailable, chunks_damaged, sessions, nodes_up, nodes_down, total_bytes,
-             available_bytes, live_bytes, database_bytes, root_policy)
+             chunks_unavailable, chunks_damaged, sessions, leases, write_leases, leases_max,
+             recalls, nodes_up, nodes_down, total_bytes, available_bytes, live_bytes,
+             database_bytes, root_policy)
 };
 struct ClusterStatusRequest {
   static constexpr MessageType kType = MessageType::kClusterStatus;

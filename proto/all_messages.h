@@ -25,6 +25,8 @@
   X(WaitForNotices)         \
   X(ReclaimLeases)          \
   X(Withdraw)               \
+  X(TakeWriteLease)         \
+  X(ReleaseWriteLeases)     \
   X(Lookup)                 \
   X(GetAttributes)          \
   X(SetAttributes)          \
@@ -83,6 +85,7 @@
   X(WaitForNoticesReply)   \
   X(ReclaimLeasesReply)    \
   X(WithdrawReply)         \
+  X(TakeWriteLeaseReply)   \
   X(EntryReply)            \
   X(AttributesReply)       \
   X(UnlinkReply)           \

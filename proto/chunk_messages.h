@@ -81,7 +81,7 @@ struct ReplicaInfo {
 };
 
 struct FenceReplicaReply {
-  ReplicaInfo replica;  // length 0: the chunk was never made here
+  ReplicaInfo replica;  // length: up to the first bad block; 0: the chunk was never made here
   DFS_FIELDS(replica)
 };
 // No append with an epoch older than this one is taken any more, durably, before the answer.
@@ -128,10 +128,10 @@ struct ListReplicasRequest {
 struct VerifyReplicaReply {
   ReplicaInfo replica;
   std::uint32_t blocks_checked = 0;
-  std::vector<std::uint32_t> bad_block_offsets;  // the first few
+  std::vector<std::uint32_t> bad_block_offsets;  // the first few; 0: the chunk's header
   DFS_FIELDS(replica, blocks_checked, bad_block_offsets)
 };
-// Reads the whole replica and checks every block. Fails with kNoSuchChunk.
+// Reads the whole replica and checks header and every block. Fails with kNoSuchChunk.
 struct VerifyReplicaRequest {
   static constexpr MessageType kType = MessageType::kVerifyReplica;
   using Reply = VerifyReplicaReply;

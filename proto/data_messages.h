@@ -39,11 +39,13 @@ struct FileCommit {
   std::uint64_t size_bytes_min = 0;  // the file is at least this long afterwards
   Timestamp mtime;  // of the last write in it, or as utimens(2) set it after that write
   bool clear_set_id = false;
-  Timestamp ctime;  // of the last write; the file's becomes this if that is later than it is
-  DFS_FIELDS(inode, extents, size_bytes_min, mtime, clear_set_id, ctime)
+  Timestamp ctime;       // of the last write; the file's becomes this if that is later than it is
+  bool is_last = false;  // gives the write lease up, if it is taken
+  DFS_FIELDS(inode, extents, size_bytes_min, mtime, clear_set_id, ctime, is_last)
 };
 struct FileCommitResult {
-  std::uint16_t code = 0;                // ErrorCode: kStale (gone), kTooManyExtents, kNoSuchChunk
+  // ErrorCode: kStale (gone), kTooManyExtents, kNoSuchChunk, kLeaseLost (no write lease).
+  std::uint16_t code = 0;
   Attributes attributes;                 // valid when code is kOk
   std::uint32_t window_pieces_most = 0;  // pieces in the fullest window it touched
   // The file's before this commit: the writer knows whether anybody else changed it in between.

@@ -6,6 +6,11 @@
 // notice, and has said that it has dropped that everywhere (or is over). Notices of a session are
 // numbered; `lease` is the number of the newest one when the reply was made, so a reply that
 // crossed a notice is recognised: it is true, but not to be kept.
+//
+// Bytes are buffered in a client only under a write lease: then no other session has any lease on
+// the file, and whoever asks about it waits until the writer was sent a notice and has stored what
+// it buffers. A commit without it is refused, so what a client still sends after its lease was
+// taken changes nothing.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +18,10 @@
 #include <vector>
 
 #include "common/ids.h"
+#include "proto/attributes.h"
 #include "proto/fields.h"
 #include "proto/message_type.h"
+#include "proto/shared_replies.h"
 
 namespace dfs {
 
@@ -22,28 +29,37 @@ namespace dfs {
 struct LeaseChange {
   InodeId inode;
   bool contents = false;  // of a file: also size, extents and bytes; the lease ends
+  // Nothing changes, but another session asks: the write lease ends when all is stored that was
+  // written under it. What is kept stays true.
+  bool settle = false;
   // Of a directory: names that will stand for something else, or for nothing; and new names.
   std::vector<std::string> names;
   std::vector<std::string> new_names;
-  DFS_FIELDS(inode, contents, names, new_names)
+  DFS_FIELDS(inode, contents, settle, names, new_names)
   friend bool operator==(const LeaseChange&, const LeaseChange&) = default;
 };
 
-struct WaitForNoticesReply {
-  std::uint64_t incarnation = 0;  // of the master process
-  std::uint64_t number = 0;       // of the newest notice in it; that asked with, if it has none
+struct LeaseNotice {
+  std::uint64_t number = 0;
   std::vector<LeaseChange> changes;
-  DFS_FIELDS(incarnation, number, changes)
+  DFS_FIELDS(number, changes)
+};
+struct WaitForNoticesReply {
+  std::uint64_t incarnation = 0;          // of the master process
+  std::vector<LeaseNotice> notices = {};  // in the order of their numbers
+  DFS_FIELDS(incarnation, notices)
 };
 // Answered when there is a notice after `received`, or another such request of the session, or the
-// master is another one than `incarnation`. Says that everything up to `handled` is dropped.
+// master is another one than `incarnation`. Says that what the notices up to `handled`, and those
+// in `also_handled`, name is dropped and stored.
 struct WaitForNoticesRequest {
   static constexpr MessageType kType = MessageType::kWaitForNotices;
   using Reply = WaitForNoticesReply;
   std::uint64_t incarnation = 0;
   std::uint64_t received = 0;
   std::uint64_t handled = 0;
-  DFS_FIELDS(incarnation, received, handled)
+  std::vector<std::uint64_t> also_handled = {};
+  DFS_FIELDS(incarnation, received, handled, also_handled)
 };
 
 struct ReclaimLeasesReply {
@@ -59,7 +75,33 @@ struct ReclaimLeasesRequest {
   std::uint32_t page = 0;
   std::uint32_t pages = 1;
   std::vector<InodeId> inodes;
-  DFS_FIELDS(incarnation, page, pages, inodes)
+  std::vector<InodeId> written = {};  // more of them, with a write lease
+  DFS_FIELDS(incarnation, page, pages, inodes, written)
+};
+
+struct TakeWriteLeaseReply {
+  Attributes attributes;
+  std::uint64_t lease = 0;  // as in EntryReply; 0: ask again
+  DFS_FIELDS(attributes, lease)
+};
+// Answered when no other session has a lease on the file. Fails with kLeaseLost: its contents are
+// not those of `data_version` any more (0: any will do), so that bytes written over those, under a
+// lease of a session that is over, may not be stored.
+struct TakeWriteLeaseRequest {
+  static constexpr MessageType kType = MessageType::kTakeWriteLease;
+  using Reply = TakeWriteLeaseReply;
+  InodeId inode;
+  std::uint64_t data_version = 0;
+  DFS_FIELDS(inode, data_version)
+};
+
+// Nothing written to these files is not stored: others may ask for them freely. What is kept of
+// them is kept on.
+struct ReleaseWriteLeasesRequest {
+  static constexpr MessageType kType = MessageType::kReleaseWriteLeases;
+  using Reply = EmptyReply;
+  std::vector<InodeId> inodes;  // at most kReleasedLeasesMax
+  DFS_FIELDS(inodes)
 };
 
 struct WithdrawReply {

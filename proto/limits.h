@@ -50,6 +50,7 @@ inline constexpr std::size_t kReaddirEntriesMax = 1024;  // one page of a direct
 inline constexpr std::size_t kReaddirBytesMax = 256 * 1024;
 inline constexpr std::size_t kCommitFilesMax = 2048;  // one CommitExtents; kTooLarge
 inline constexpr std::size_t kCommitExtentsMax = 8192;
+inline constexpr std::size_t kReleasedLeasesMax = 4096;   // in one ReleaseWriteLeases
 inline constexpr std::size_t kReclaimInodesMax = 65'536;  // one page of ReclaimLeases
 inline constexpr std::size_t kLeasesMax = 1u << 20;       // of a master; older ones are recalled
 // One Allocate that removes or one CloneRange: bounds the windows one operation touches. kTooLarge.

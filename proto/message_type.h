@@ -16,6 +16,8 @@ enum class MessageType : std::uint16_t {
   kWaitForNotices = 14,
   kReclaimLeases = 15,
   kWithdraw = 16,
+  kTakeWriteLease = 17,
+  kReleaseWriteLeases = 18,
   // Client to master: namespace.
   kLookup = 20,
   kGetAttributes = 21,

@@ -160,7 +160,8 @@ struct DirectoryEntry {
   std::string name;
   std::uint64_t cookie = 0;  // stable while the entry lives; unique in its directory
   Attributes attributes;
-  DFS_FIELDS(name, cookie, attributes)
+  bool is_written = false;  // by another session: the attributes are not the newest
+  DFS_FIELDS(name, cookie, attributes, is_written)
 };
 struct ReadDirectoryReply {
   std::vector<DirectoryEntry> entries;  // in cookie order

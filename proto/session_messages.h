@@ -30,7 +30,10 @@ struct OpenSessionReply {
   std::uint32_t keep_alive_ms = 0;
   std::uint32_t session_timeout_ms = 0;
   std::uint64_t losses = 0;  // how often the master may have lost changes nobody had made durable
-  DFS_FIELDS(session, cluster_id, incarnation, keep_alive_ms, session_timeout_ms, losses)
+  // The session was there already: its first answer was lost, and the master may have been started
+  // anew since, and wait to be told what it holds.
+  bool was_there = false;
+  DFS_FIELDS(session, cluster_id, incarnation, keep_alive_ms, session_timeout_ms, losses, was_there)
 };
 struct OpenSessionRequest {
   static constexpr MessageType kType = MessageType::kOpenSession;

@@ -29,7 +29,8 @@ struct EntryReply {
   // After a change of names: the directory as it is now, since its owner is asked for it next.
   std::optional<Attributes> parent;
   std::uint64_t lease = 0;  // what is said may be kept: see lease_messages.h. 0: it may not
-  DFS_FIELDS(attributes, has_extents, extents, locations, parent, lease)
+  bool may_write = false;   // a new file: that lease is a write lease
+  DFS_FIELDS(attributes, has_extents, extents, locations, parent, lease, may_write)
 };
 
 struct AttributesReply {

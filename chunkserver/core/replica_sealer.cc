@@ -105,6 +105,15 @@ ReplicaInfo ReplicaSealer::info(ChunkId chunk) const {
   if (replica) {
     info = replica->info();
   }
+  if (replica && replica->open) {
+    // A chunk must not be sealed over a block that only a replica that was torn lacks.
+    const auto& blocks = replica->open->blocks;
+    const auto bad =
+        std::find_if(blocks.begin(), blocks.end(), [](const auto& mark) { return !mark.intact; });
+    if (bad != blocks.end()) {
+      info.length_bytes = bad->offset > kChunkHeaderBytes ? bad->offset : 0;
+    }
+  }
   info.chunk = chunk;
   info.epoch = store_.epoch(chunk);
   return info;

@@ -23,7 +23,7 @@ struct Verifier::Job {
   ChunkId chunk;
   ReplicaPtr replica;
   std::vector<Done> waiting;
-  std::uint32_t at = kChunkHeaderBytes;
+  std::uint32_t at = 0;
   std::uint32_t end = 0;
   std::uint32_t bad_count = 0;
   VerifyReplicaReply reply;
@@ -126,9 +126,17 @@ void Verifier::on_read(const JobPtr& job, const Result<Buffer>& bytes) {
   }
 }
 
-// Checks the whole blocks in `bytes`, which begin at job.at. False when there is no way on: what
-// follows a block of unknown size cannot be found.
+// Checks the whole blocks in `bytes`, which begin at job.at, and the chunk's header. False when
+// there is no way on: what follows a block of unknown size cannot be found.
 bool Verifier::check_piece(Job& job, std::span<const std::byte> bytes, bool is_last) {
+  if (job.at == 0) {
+    const auto header = decode_chunk_header(bytes);
+    if (!header || header->chunk != job.chunk) {
+      job.note_bad(0);
+    }
+    job.at = std::min(kChunkHeaderBytes, static_cast<std::uint32_t>(bytes.size()));
+    bytes = bytes.subspan(job.at);
+  }
   while (!bytes.empty()) {
     const bool has_header = bytes.size() >= kBlockHeaderBytes;
     if (!has_header && !is_last) {

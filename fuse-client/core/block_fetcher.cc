@@ -377,7 +377,10 @@ void BlockFetcher::fetch_failed(const FetchPtr& fetch, NodeId node, ErrorCode co
 
 void BlockFetcher::give_up(const FetchPtr& fetch) {
   pending_.erase({fetch->part.block, fetch->part.begin});
-  ErrorCode code = ErrorCode::kNoSuchChunk;
+  // Another read that failed may have had the location forgotten: then not every replica was asked.
+  const bool all_asked =
+      fetch->failures.empty() || events_.locate(fetch->part.block.chunk) != nullptr;
+  ErrorCode code = all_asked ? ErrorCode::kNoSuchChunk : ErrorCode::kUnavailable;
   std::string detail = "chunk=" + std::to_string(fetch->part.block.chunk.value) +
                        " block=" + std::to_string(fetch->part.block.offset);
   for (const auto& [node, failure] : fetch->failures) {

@@ -52,8 +52,9 @@ class BlockFetcher {
   BlockFetcher& operator=(const BlockFetcher&) = delete;
 
   // The bytes of `part`, in order. May answer inside the call. Fails with kUnavailable (no replica
-  // could be used, but some could not be reached), kIo (each replica is bad), kNoSuchChunk (none
-  // of them has it, or nobody knows where it is): the extent may be of an older version then.
+  // could be used, but some could not be reached or asked), kIo (each replica is bad),
+  // kNoSuchChunk (none of them has it, or nobody knows where it is): the extent may be of an older
+  // version then.
   void read(const BlockPart& part, std::uint32_t unit_bytes, Done<std::vector<Buffer>> done);
   void prefetch(const BlockPart& part, std::uint32_t unit_bytes);
 

@@ -25,7 +25,7 @@ void BlockPlacer::place(FileState& file) {
   waiting_.insert(file.inode);
   for (const FlightBlockPtr& block : file.dirty.flight()) {
     if (block->state == State::kWaiting && !block->trouble_since) {
-      block->trouble_since = world_.scheduler.now();
+      block->trouble_since = pool_.waiting_clock();
     }
   }
 }
@@ -64,7 +64,7 @@ void BlockPlacer::unplace(FileState& file, const std::vector<FlightBlockPtr>& bl
     block->state = State::kWaiting;
     block->chunk = ChunkId{};
     if (!block->trouble_since) {
-      block->trouble_since = world_.scheduler.now();
+      block->trouble_since = pool_.waiting_clock();
     }
     file.waiting_room += block->room_bytes();
   }
@@ -126,7 +126,7 @@ void BlockPlacer::chunk_answered(const StoragePolicy& policy, const Status& stat
 }
 
 void BlockPlacer::expire(FileState& file, const Error& error) {
-  const MonoTime now = world_.scheduler.now();
+  const MonoTime now = pool_.waiting_clock();
   std::vector<FlightBlockPtr> expired;
   for (const FlightBlockPtr& block : file.dirty.flight()) {
     if (block->state == State::kWaiting && block->trouble_since &&

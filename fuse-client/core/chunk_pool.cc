@@ -191,8 +191,15 @@ void ChunkPool::ask_again_if_full(const StoragePolicy& policy) {
   }
 }
 
+MonoTime ChunkPool::waiting_clock() const {
+  return (openings_ > 0 ? opening_since_ : world_.scheduler.now()) - opening_total_;
+}
+
 void ChunkPool::open(const StoragePolicy& policy) {
   policy_state(policy).is_opening = true;
+  if (openings_++ == 0) {
+    opening_since_ = world_.scheduler.now();
+  }
   OpenChunkRequest request;
   request.policy = policy;
   request.avoid = avoided();
@@ -205,6 +212,9 @@ void ChunkPool::open(const StoragePolicy& policy) {
 void ChunkPool::opened(const StoragePolicy& policy, Result<OpenChunkReply> reply) {
   Policy& state = policy_state(policy);
   state.is_opening = false;
+  if (--openings_ == 0) {
+    opening_total_ += world_.scheduler.now() - opening_since_;
+  }
   if (reply && (reply->nodes.empty() || reply->nodes.size() != reply->addresses.size() ||
                 reply->capacity_bytes <= kChunkHeaderBytes + kChunkTailBytes ||
                 reply->capacity_bytes > kChunkBytesMax || chunks_.contains(reply->chunk))) {

@@ -62,6 +62,10 @@ class ChunkPool {
   // The master said kNoSpace just now, for the second time in a row.
   bool is_full(const StoragePolicy& policy) const;
 
+  // A clock for how long writes have been without a chunk: it stands still while the master does
+  // not answer, which is no reason to lose them.
+  MonoTime waiting_clock() const;
+
   // A chunk with room for a block of `owner`; null: none now, one was asked for. The pointer is
   // good until the current task ends.
   ChunkWriter* take(const StoragePolicy& policy, InodeId owner);
@@ -128,6 +132,9 @@ class ChunkPool {
   MemoryBudget& memory_;
   Events events_;
   std::map<StoragePolicy, Policy> policies_;
+  std::size_t openings_ = 0;  // under way
+  MonoTime opening_since_{};  // of the first of these
+  Duration opening_total_{};  // before that
   Chunks chunks_;
   std::map<NodeId, MonoTime> avoid_until_;
   bool is_sweep_posted_ = false;

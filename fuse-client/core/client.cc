@@ -95,8 +95,9 @@ OperationId Client::read(HandleId handle, std::uint64_t offset, std::uint32_t si
                          Done<std::vector<Buffer>> done) {
   return impl_->read(handle, offset, size_bytes, std::move(done));
 }
-OperationId Client::write(HandleId handle, std::uint64_t offset, Buffer data, Done<Unit> done) {
-  return impl_->write(handle, offset, std::move(data), std::move(done));
+OperationId Client::write(HandleId handle, WritePlace place, Buffer data,
+                          Done<std::uint64_t> done) {
+  return impl_->write(handle, place, std::move(data), std::move(done));
 }
 OperationId Client::seek(HandleId handle, std::uint64_t offset, SeekKind kind,
                          Done<std::uint64_t> done) {
@@ -110,9 +111,6 @@ OperationId Client::copy_range(HandleId source, std::uint64_t source_offset, Han
                                Done<std::uint64_t> done) {
   return impl_->copy_range(source, source_offset, destination, destination_offset, length_bytes,
                            std::move(done));
-}
-OperationId Client::append(HandleId handle, Buffer data, Done<std::uint64_t> done) {
-  return impl_->append(handle, std::move(data), std::move(done));
 }
 OperationId Client::set_lock(HandleId handle, const FileLock& lock, bool wait, Done<Unit> done) {
   return impl_->set_lock(handle, lock, wait, std::move(done));

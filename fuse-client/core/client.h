@@ -51,6 +51,12 @@ struct ClientOptions {
   bool update_atime = true;  // by reads, as relatime does; not when read_only
 };
 
+// Where bytes go, and where they come from.
+struct WritePlace {
+  std::optional<std::uint64_t> offset;  // none: behind the end of the file
+  bool is_written_back = false;         // by the kernel, from a page it has mapped
+};
+
 struct OpenFlags {
   bool write = false;
   bool truncate = false;
@@ -159,11 +165,9 @@ class Client {
   // other, are the bytes. Fails with kIo when no replica has good bytes.
   OperationId read(HandleId handle, std::uint64_t offset, std::uint32_t size_bytes,
                    Done<std::vector<Buffer>> done);
-  // Buffered when answered. Fails with kNoSpace, kNotEnoughServers (waited write_wait),
-  // kFileTooBig.
-  OperationId write(HandleId handle, std::uint64_t offset, Buffer data, Done<Unit> done);
-  // With `append` at the end of the file as this client knows it; answers where.
-  OperationId append(HandleId handle, Buffer data, Done<std::uint64_t> done);
+  // Buffered when answered, and every client reads it. Answers where it went. Fails with kNoSpace,
+  // kNotEnoughServers (waited write_wait), kFileTooBig, kStale.
+  OperationId write(HandleId handle, WritePlace place, Buffer data, Done<std::uint64_t> done);
   // lseek(2) with SEEK_DATA and SEEK_HOLE. Fails as SeekRequest.
   OperationId seek(HandleId handle, std::uint64_t offset, SeekKind kind, Done<std::uint64_t> done);
   // fallocate(2); `request` names no inode, and its range may be of any length. Fails as

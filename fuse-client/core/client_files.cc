@@ -31,8 +31,10 @@ void Client::Impl::unhold(InodeId inode) {
   if (open->second.is_unlinked || open->second.is_unnamed) {
     write_back_.discard(inode);
     inodes_.erase(inode);
+    write_leases_.forget(inode);
   }
   open_inodes_.erase(open);
+  write_leases_.release_soon(inode);
   write_back_.forget(inode);
 }
 
@@ -60,6 +62,9 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
           inodes_.learn_entry(*reply, master_.leases().told(sent_at, reply->lease));
         } else {
           learn_name(parent, name, *reply, sent_at);
+        }
+        if (reply->may_write && master_.leases().told(sent_at, reply->lease).is_leased) {
+          write_leases_.granted(inode);
         }
         finish_open(id, current(reply->attributes), flags, done);
       });
@@ -195,79 +200,19 @@ OperationId Client::Impl::read(HandleId handle, std::uint64_t offset, std::uint3
   return id;
 }
 
-OperationId Client::Impl::write(HandleId handle, std::uint64_t offset, Buffer data,
-                                Done<Unit> done) {
+OperationId Client::Impl::write(HandleId handle, WritePlace place, Buffer data,
+                                Done<std::uint64_t> done) {
   const Handle& file = handles_.at(handle);
-  if (refuses_changes()) {
-    return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly));
-  }
-  if (offset > kFileBytesMax || data.size() > kFileBytesMax - offset) {
-    return answer_later<Unit>(std::move(done), make_error(ErrorCode::kFileTooBig));
-  }
-  const OperationId id = begin();
-  write_step(id, file, offset, std::move(data), tracked(id, std::move(done)));
-  return id;
-}
-
-void Client::Impl::write_step(OperationId id, const Handle& file, std::uint64_t offset, Buffer data,
-                              Done<Unit> done) {
-  const Attributes* known = inodes_.attributes(file.inode);
-  const StoragePolicy policy = known != nullptr ? known->policy : file.policy;
-  const WriteBack::WaitId wait =
-      write_back_.write(file.inode, policy, offset, std::move(data), std::move(done));
-  interrupts_[id] = [this, wait] { write_back_.interrupt(wait); };
-}
-
-OperationId Client::Impl::append(HandleId handle, Buffer data, Done<std::uint64_t> done) {
-  const InodeId inode = handles_.at(handle).inode;
   if (refuses_changes()) {
     return answer_later<std::uint64_t>(std::move(done), make_error(ErrorCode::kReadOnly));
   }
   const OperationId id = begin();
-  auto finished = tracked(id, std::move(done));
-  if (inodes_.is_fresh(inode)) {
-    append_at(merged(*inodes_.attributes(inode)).size_bytes, id, handle, std::move(data), finished);
-    return id;
-  }
-  fetch_attributes(id, inode,
-                   [this, id, handle, data = std::move(data), finished](Result<Attributes> fresh) {
-                     if (!fresh) {
-                       finished(std::move(fresh).error());
-                     } else if (!handles_.contains(handle)) {
-                       finished(make_error(ErrorCode::kInterrupted, "closed meanwhile"));
-                     } else {
-                       // Not what is known: an answer across a restart of the master is not kept.
-                       append_at(fresh->size_bytes, id, handle, data, finished);
-                     }
-                   });
+  const Attributes* known = inodes_.attributes(file.inode);
+  const StoragePolicy policy = known != nullptr ? known->policy : file.policy;
+  const WriteBack::WaitId wait =
+      write_back_.write(file.inode, policy, place, std::move(data), tracked(id, std::move(done)));
+  interrupts_[id] = [this, wait] { write_back_.interrupt(wait); };
   return id;
-}
-
-void Client::Impl::append_at(std::uint64_t offset, OperationId id, HandleId handle, Buffer data,
-                             Done<std::uint64_t> done) {
-  const Handle& file = handles_.at(handle);
-  const InodeId inode = file.inode;
-  OpenInode& open = open_inodes_.at(inode);
-  if (open.appends_pending > 0) {
-    offset = std::max(offset, open.append_end);
-  }
-  if (offset > kFileBytesMax || data.size() > kFileBytesMax - offset) {
-    world_.scheduler.post(lifetime_.guard([done] { done(make_error(ErrorCode::kFileTooBig)); }));
-    return;
-  }
-  ++open.appends_pending;
-  open.append_end = offset + data.size();
-  write_step(id, file, offset, std::move(data), [this, inode, offset, done](Result<Unit> written) {
-    const auto still_open = open_inodes_.find(inode);
-    if (still_open != open_inodes_.end() && still_open->second.appends_pending > 0) {
-      --still_open->second.appends_pending;
-    }
-    if (written) {
-      done(offset);
-    } else {
-      done(std::move(written).error());
-    }
-  });
 }
 
 // --- Flush and sync ------------------------------------------------------------------------------

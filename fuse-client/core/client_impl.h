@@ -25,6 +25,7 @@
 #include "fuse-client/core/read_ahead.h"
 #include "fuse-client/core/reader.h"
 #include "fuse-client/core/write_back.h"
+#include "fuse-client/core/write_leases.h"
 
 namespace dfs::client {
 
@@ -58,8 +59,7 @@ class Client::Impl {
   void release(HandleId handle);
   OperationId read(HandleId handle, std::uint64_t offset, std::uint32_t size_bytes,
                    Done<std::vector<Buffer>> done);
-  OperationId write(HandleId handle, std::uint64_t offset, Buffer data, Done<Unit> done);
-  OperationId append(HandleId handle, Buffer data, Done<std::uint64_t> done);
+  OperationId write(HandleId handle, WritePlace place, Buffer data, Done<std::uint64_t> done);
   OperationId seek(HandleId handle, std::uint64_t offset, SeekKind kind, Done<std::uint64_t> done);
   OperationId allocate(HandleId handle, AllocateRequest request, Done<Unit> done);
   OperationId copy_range(HandleId source, std::uint64_t source_offset, HandleId destination,
@@ -96,9 +96,6 @@ class Client::Impl {
     std::uint32_t count = 0;  // handles, and opens under way
     bool is_unlinked = false;
     bool is_unnamed = false;  // created without a name, and not linked since
-    // Where the next append goes while earlier ones wait to be taken.
-    std::uint32_t appends_pending = 0;
-    std::uint64_t append_end = 0;
   };
 
   // --- Operations: what can be interrupted, and how ----------------------------------------------
@@ -172,11 +169,6 @@ class Client::Impl {
                    Done<OpenedFile> done);
   OpenedFile add_handle(const Attributes& attributes, OpenFlags flags);
   void refresh_for_open(OperationId id, InodeId inode, OpenFlags flags, Done<Attributes> done);
-  // At `offset`, the end of the file as known, or behind appends that are under way.
-  void append_at(std::uint64_t offset, OperationId id, HandleId handle, Buffer data,
-                 Done<std::uint64_t> done);
-  void write_step(OperationId id, const Handle& handle, std::uint64_t offset, Buffer data,
-                  Done<Unit> done);
   // A read through the handle: its first one moves atime if that has become old (client_atime.cc).
   void note_access(Handle& file);
   // kIo once for each handle when writes of its inode were lost since it last said so.
@@ -211,6 +203,10 @@ class Client::Impl {
   // --- Session -----------------------------------------------------------------------------------
   void add_named(std::vector<LeaseChange>& changes);
   void drop_changed(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
+  void drop_kept(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
+  void settle(InodeId inode, bool ends_lease, std::function<void()> settled);
+  bool begin_last_commit(InodeId inode);
+  WriteBackEvents write_back_events();
   void close_session(Done<Unit> done);
 
   World world_;
@@ -225,6 +221,7 @@ class Client::Impl {
   NameCache names_;
   BlockCache cached_blocks_;
   BlockFetcher blocks_;
+  WriteLeases write_leases_;
   WriteBack write_back_;
   Reader reader_;
 

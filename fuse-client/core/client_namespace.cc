@@ -240,6 +240,7 @@ void Client::Impl::name_removed(InodeId inode, std::uint32_t link_count) {
   }
   write_back_.discard(inode);
   inodes_.erase(inode);
+  write_leases_.forget(inode);
 }
 
 OperationId Client::Impl::unlink(UnlinkRequest request, Done<Unit> done) {
@@ -368,7 +369,7 @@ OperationId Client::Impl::read_directory(ReadDirectoryRequest request,
         const Told told = master_.leases().told(sent_at, reply->lease);
         names_.learn_page(request.inode, request.cookie, *reply, told);
         for (DirectoryEntry& entry : reply->entries) {
-          inodes_.learn(entry.attributes, told);
+          inodes_.learn(entry.attributes, {told.sent_at, told.is_leased && !entry.is_written});
           entry.attributes = current(entry.attributes);
         }
         done(std::move(*reply));

@@ -42,38 +42,37 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
                      request.failure = static_cast<std::uint16_t>(code);
                      master_.call(request, [](Result<EmptyReply>) {});
                    }}),
-      write_back_(
-          world, master_, chunkservers_, memory_,
-          {.flush_age = options_.flush_age, .write_wait = options_.write_wait},
-          {.committed =
-               [this](InodeId, const std::vector<Extent>& extents, const FileCommitResult& result,
-                      const std::vector<ChunkLocation>& locations) {
-                 inodes_.learn_commit(result, extents, locations,
-                                      master_.leases().told(MonoTime{}, result.lease).is_leased);
-               },
-           .read_committed =
-               [this](InodeId inode, std::uint64_t offset, std::uint64_t length_bytes,
-                      Done<std::vector<DirtyRange>> done) {
-                 reader_.read_committed(inode, offset, length_bytes, std::move(done));
-               }}),
+      write_leases_(
+          world, master_, inodes_,
+          {.is_dirty =
+               [this](InodeId inode) { return write_back_.dirty_attributes(inode).has_value(); },
+           .taken = [this](InodeId inode) { write_back_.lease_taken(inode); },
+           .is_open = [this](InodeId inode) { return open_inodes_.contains(inode); },
+           .refused = [this](InodeId inode,
+                             const Error& error) { write_back_.lease_refused(inode, error); }}),
+      write_back_(world, master_, chunkservers_, memory_,
+                  {.flush_age = options_.flush_age, .write_wait = options_.write_wait},
+                  write_back_events()),
       reader_(world, master_, write_back_, inodes_, blocks_, options_.write_wait) {
   master_.set_sessions(options_.dead_sessions, events_.opens_session);
-  master_.on_master_restart([this] { locks_.master_restarted(); });
+  master_.on_must_tell([this] { locks_.tell_all(); });
   master_.leases().on_events(
       {.kept =
            [this] {
              return std::vector<InodeId>(inodes_.leases().begin(), inodes_.leases().end());
            },
+       .written = [this] { return write_leases_.held(); },
        .drop = [this](const std::vector<LeaseChange>& changes,
                       std::function<void()> dropped) { drop_changed(changes, std::move(dropped)); },
        .doubt =
            [this](std::vector<LeaseChange> changes) {
              add_named(changes);
-             drop_changed(changes, [] {});
+             drop_kept(changes, [] {});
              return changes;
            },
        .lost =
            [this] {
+             write_leases_.note_versions();
              inodes_.end_all_leases();
              names_.clear();
            }});
@@ -181,8 +180,90 @@ Unwritten Client::Impl::unwritten() const {
 
 // --- Leases --------------------------------------------------------------------------------------
 
+WriteBackEvents Client::Impl::write_back_events() {
+  WriteBackEvents events;
+  events.committed = [this](InodeId, const std::vector<Extent>& extents,
+                            const FileCommitResult& result,
+                            const std::vector<ChunkLocation>& locations) {
+    inodes_.learn_commit(result, extents, locations,
+                         master_.leases().told(MonoTime{}, result.lease).is_leased);
+  };
+  events.read_committed = [this](InodeId inode, std::uint64_t offset, std::uint64_t length_bytes,
+                                 Done<std::vector<DirtyRange>> done) {
+    reader_.read_committed(inode, offset, length_bytes, std::move(done));
+  };
+  events.may_write = [this](InodeId inode, const WritePlace& place) {
+    const bool may = place.is_written_back ? write_leases_.may_write_back(inode)
+                                           : write_leases_.may_write(inode);
+    return may && (place.offset.has_value() || inodes_.is_fresh(inode));
+  };
+  events.want_lease = [this](InodeId inode) { write_leases_.want(inode); };
+  events.lease_lost = [this](InodeId inode) { write_leases_.lost(inode); };
+  events.size_of = [this](InodeId inode) { return inodes_.attributes(inode)->size_bytes; };
+  events.begins_last = [this](InodeId inode) { return begin_last_commit(inode); };
+  events.cleaned = [this](InodeId inode) {
+    if (!open_inodes_.contains(inode)) {
+      write_leases_.release_soon(inode);
+    }
+  };
+  events.last_answered = [this](InodeId inode, bool is_over) {
+    write_leases_.end_settling(inode, is_over);
+  };
+  return events;
+}
+
+// Others need not ask for a file that nobody writes any more.
+bool Client::Impl::begin_last_commit(InodeId inode) {
+  if (open_inodes_.contains(inode) || !write_leases_.may_write(inode)) {
+    return false;
+  }
+  write_leases_.begin_settling(inode);
+  return true;
+}
+
 void Client::Impl::drop_changed(const std::vector<LeaseChange>& changes,
                                 std::function<void()> dropped) {
+  std::vector<LeaseChange> settled;
+  std::vector<LeaseChange> others;
+  for (const LeaseChange& change : changes) {
+    if (change.contents || change.settle) {
+      // Pages that were written to in the kernel come before they are dropped.
+      write_leases_.begin_settling(change.inode, change.contents);
+      settled.push_back(change);
+    }
+    if (!change.settle) {
+      others.push_back(change);
+    }
+  }
+  drop_kept(others, lifetime_.guard([this, settled, dropped = std::move(dropped)] {
+    auto left = std::make_shared<std::size_t>(settled.size() + 1);
+    const auto one_done = [left, dropped] {
+      if (--*left == 0) {
+        dropped();
+      }
+    };
+    for (const LeaseChange& change : settled) {
+      settle(change.inode, change.contents, one_done);
+    }
+    one_done();
+  }));
+}
+
+void Client::Impl::settle(InodeId inode, bool ends_lease, std::function<void()> settled) {
+  write_leases_.stop_writing_back(inode);
+  // What is lost is told by fsync(2) and close(2).
+  write_back_.settle(inode, [this, inode, ends_lease, settled](Result<Unit>) {
+    if (ends_lease) {
+      inodes_.end_lease(inode);
+    }
+    write_leases_.end_settling(inode, true);
+    settled();
+  });
+}
+
+// As far as they are kept: here, and by the kernel.
+void Client::Impl::drop_kept(const std::vector<LeaseChange>& changes,
+                             std::function<void()> dropped) {
   for (const LeaseChange& change : changes) {
     for (const std::string& name : change.names) {
       names_.forget_name(change.inode, name);
@@ -191,12 +272,12 @@ void Client::Impl::drop_changed(const std::vector<LeaseChange>& changes,
       names_.forget_name(change.inode, name);
     }
     if (change.contents) {
-      inodes_.end_lease(change.inode);
+      inodes_.begin_ending_lease(change.inode);
     } else {
       inodes_.expire_if_known(change.inode);
     }
   }
-  if (events_.drop_cached) {
+  if (events_.drop_cached && !changes.empty()) {
     events_.drop_cached(changes, std::move(dropped));
   } else {
     world_.scheduler.post(lifetime_.guard(std::move(dropped)));

@@ -44,6 +44,7 @@ struct FileState {
   bool is_discarded_committing = false;
   bool is_commit_held = false;  // a window must be rewritten first
   bool is_rewriting = false;    // a window is being read to be rewritten
+  bool lacks_lease = false;     // a commit was refused for that: the next waits for it
 
   // Nothing written here can still reach the master.
   bool is_settled() const { return dirty.is_clean() && !is_discarded_committing; }

@@ -34,7 +34,8 @@ struct FlightBlock {
   bool is_dropped = false;  // nobody wants it any more
   ChunkId chunk;            // while placed
   std::uint32_t block_offset = 0;
-  std::optional<MonoTime> trouble_since;  // it had no place, or its place failed
+  // It had no place, or its place failed: by ChunkPool::waiting_clock().
+  std::optional<MonoTime> trouble_since;
 
   std::uint64_t end() const { return file_offset + length; }
   std::uint32_t room_bytes() const { return block_total_bytes(length); }

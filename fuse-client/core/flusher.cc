@@ -171,6 +171,17 @@ void Flusher::flush(InodeId inode, bool durable, Done<Unit> done) {
   file->waiters.push_back({file->dirty.last_order(), durable, std::move(done), {}});
 }
 
+void Flusher::settle(InodeId inode, Done<Unit> done) {
+  rewriter_.cancel_suggested(inode);
+  const FileState* file = find(inode);
+  if (file != nullptr && file->lacks_lease) {
+    // No lease covers these bytes, and the one that is asked for waits for this.
+    world_.scheduler.post(lifetime_.guard([done = std::move(done)] { done(ok()); }));
+    return;
+  }
+  flush(inode, false, std::move(done));
+}
+
 void Flusher::flush_all(bool durable, Done<Unit> done) {
   struct Progress {
     std::size_t open = 1;
@@ -305,7 +316,32 @@ void Flusher::discard(InodeId inode) {
   reap_soon(inode);
 }
 
-void Flusher::session_replaced() { pool_.session_replaced(); }
+void Flusher::lease_taken(InodeId inode) {
+  FileState* file = find(inode);
+  if (file != nullptr && file->lacks_lease) {
+    file->lacks_lease = false;
+    commit_if_ready(*file);
+  }
+}
+
+void Flusher::lease_refused(InodeId inode, const Error& error) {
+  FileState* file = find(inode);
+  if (file != nullptr && file->lacks_lease) {
+    file->lacks_lease = false;
+    lose_all(*file, error);
+  }
+}
+
+void Flusher::session_replaced() {
+  pool_.session_replaced();
+  for (auto& [inode, file] : files_) {
+    // Others may have changed it since: not to be committed before that is known.
+    if (events_.lease_lost && !file->dirty.is_clean()) {
+      file->lacks_lease = true;
+      events_.lease_lost(inode);
+    }
+  }
+}
 
 // --- Files that are done with --------------------------------------------------------------------
 
@@ -330,6 +366,9 @@ void Flusher::reap() {
       pool_.release_owner(inode);
     }
     files_.erase(inode);
+    if (events_.cleaned) {
+      events_.cleaned(inode);
+    }
   }
 }
 

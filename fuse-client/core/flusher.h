@@ -42,6 +42,7 @@ class Flusher {
   void memory_released();
 
   void flush(InodeId inode, bool durable, Done<Unit> done);
+  void settle(InodeId inode, Done<Unit> done);
   void flush_all(bool durable, Done<Unit> done);
   // Starts a flush of everything buffered.
   void flush_everything();
@@ -51,6 +52,10 @@ class Flusher {
   // True if writes of the inode may go on.
   bool release_cut(InodeId inode);
   void discard(InodeId inode);
+
+  // As WriteBack's.
+  void lease_taken(InodeId inode);
+  void lease_refused(InodeId inode, const Error& error);
 
   void session_replaced();
   void seal_all(Done<Unit> done) { pool_.seal_all(std::move(done)); }

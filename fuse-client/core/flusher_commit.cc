@@ -25,7 +25,7 @@ void Flusher::blocks_stable(const std::vector<FlightBlockPtr>& blocks) {
 void Flusher::commit_if_ready(const FileState& file) {
   const auto& flight = file.dirty.flight();
   const bool is_ready = !flight.empty() && flight.front()->state == State::kStable;
-  if (is_ready && !file.is_committing && !file.is_commit_held) {
+  if (is_ready && !file.is_committing && !file.is_commit_held && !file.lacks_lease) {
     committer_.ready(file.inode);
   }
 }
@@ -33,7 +33,7 @@ void Flusher::commit_if_ready(const FileState& file) {
 // Blocks are committed in the order they were written: a later one may lie over an earlier one.
 std::optional<CommitPart> Flusher::take_commit(InodeId inode, std::size_t extents_max) {
   FileState* file = find(inode);
-  if (file == nullptr || file->is_committing || file->is_commit_held) {
+  if (file == nullptr || file->is_committing || file->is_commit_held || file->lacks_lease) {
     return std::nullopt;
   }
   CommitPart part;
@@ -53,11 +53,15 @@ std::optional<CommitPart> Flusher::take_commit(InodeId inode, std::size_t extent
     return std::nullopt;
   }
   file->is_committing = true;
+  const bool is_all = part.blocks.size() == file->dirty.flight().size() &&
+                      !file->dirty.has_buffered() && file->hold_count == 0 && !file->is_rewriting;
+  part.commit.is_last = is_all && events_.begins_last && events_.begins_last(inode);
   return part;
 }
 
 void Flusher::commit_answered(CommitPart part, Result<FileCommitResult> result) {
   FileState& file = *files_.at(part.commit.inode);
+  const bool is_taken = result.has_value();
   file.is_committing = false;
   file.is_discarded_committing = false;
   std::vector<FlightBlockPtr> kept;
@@ -84,6 +88,9 @@ void Flusher::commit_answered(CommitPart part, Result<FileCommitResult> result) 
   commit_if_ready(file);
   check_cuts(file);
   reap_soon(file.inode);
+  if (part.commit.is_last) {
+    events_.last_answered(file.inode, is_taken);
+  }
 }
 
 void Flusher::committed(FileState& file, const CommitPart& part, const FileCommitResult& result) {
@@ -99,7 +106,8 @@ void Flusher::committed(FileState& file, const CommitPart& part, const FileCommi
     file.dirty.mtime = result.attributes.mtime;
     file.dirty.ctime = result.attributes.ctime;
   }
-  if (result.window_pieces_most > kWindowPiecesRewrite) {
+  const bool may_rewrite = !events_.may_write || events_.may_write(file.inode, {});
+  if (result.window_pieces_most > kWindowPiecesRewrite && may_rewrite) {
     rewriter_.suggest(file, part.blocks);
   }
   check_waiters(file, true);
@@ -123,6 +131,15 @@ void Flusher::commit_failed(FileState& file, const CommitPart& part, const Error
     case ErrorCode::kTooManyExtents:
       if (events_.read_committed) {
         rewriter_.demand(file, part.blocks);
+        return;
+      }
+      break;
+    case ErrorCode::kLeaseLost:
+      // The session or the term was over in between, or so the master says. The blocks stay where
+      // they are; if nobody changed the file, they are committed under a new lease.
+      if (events_.lease_lost) {
+        file.lacks_lease = true;
+        events_.lease_lost(file.inode);
         return;
       }
       break;

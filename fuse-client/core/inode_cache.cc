@@ -58,7 +58,9 @@ void InodeCache::take(Entry& entry, const Attributes& attributes, const Told& to
   if (attributes.size_bytes == 0) {
     entry.is_complete = true;
   }
-  if (is_other_data) {
+  if (std::exchange(entry.are_pages_dropped, false) && entry.pages_version != 0) {
+    entry.pages_version = attributes.data_version;
+  } else if (is_other_data) {
     pages_changed(entry, attributes.inode);
   }
 }
@@ -187,12 +189,20 @@ void InodeCache::note_lease(Entry& entry, InodeId inode, const Told& told) {
 
 void InodeCache::end_lease(InodeId inode) {
   leases_.erase(inode);
-  if (entries_.contains(inode)) {
-    expire(inode);
-    const auto left = entries_.find(inode);
-    if (left != entries_.end()) {
-      clear_windows(left->second);
-    }
+  expire_if_known(inode);
+  const auto left = entries_.find(inode);
+  if (left != entries_.end()) {
+    clear_windows(left->second);
+  }
+}
+
+void InodeCache::begin_ending_lease(InodeId inode) {
+  expire_if_known(inode);
+  const auto left = entries_.find(inode);
+  if (left != entries_.end()) {
+    clear_windows(left->second);
+    // Pages of a file that is not open are dropped when it is opened.
+    left->second.are_pages_dropped = left->second.hold_count > 0;
   }
 }
 

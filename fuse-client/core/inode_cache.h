@@ -70,7 +70,9 @@ class InodeCache {
   // Everything this client, or the kernel above it, may rely on without asking: more than is known
   // here, where much is evicted.
   const std::unordered_set<InodeId>& leases() const { return leases_; }
-  // The lease is over: contents and attributes are asked for again.
+  // Contents and attributes are asked for again. The lease is over with end_lease only: what the
+  // kernel has may last a little longer.
+  void begin_ending_lease(InodeId inode);
   void end_lease(InodeId inode);
   void end_all_leases();
 
@@ -105,6 +107,7 @@ class InodeCache {
     bool is_complete = false;  // windows not listed have no extents
     std::uint32_t hold_count = 0;
     std::uint64_t pages_version = 0;  // data version of the kernel's pages; 0: unknown
+    bool are_pages_dropped = false;   // as a notice wants it: it has none of that version any more
     bool is_leased = false;
     MonoTime fetched_at = MonoTime::min();
     MonoTime received_at = MonoTime::min();

@@ -78,28 +78,32 @@ void LeaseLink::begin_reclaim(std::uint64_t incarnation) {
   reclaim_pages_.clear();
   incarnation_ = incarnation;
   is_reclaiming_ = true;
-  // What is being dropped is still kept somewhere above: the new master must not be told that it is
-  // not.
-  is_reclaim_due_ = true;
-  if (dropping_.empty()) {
-    reclaim_now();
-  }
+  // Notices of the old one are void. What they have had dropped so far is still said to be kept.
+  dropping_.clear();
+  also_handled_.clear();
+  reclaim_now();
 }
 
 void LeaseLink::reclaim_now() {
-  is_reclaim_due_ = false;
-  const std::vector<InodeId> kept = events_.kept ? events_.kept() : std::vector<InodeId>{};
+  const std::vector<InodeId> written = events_.written ? events_.written() : std::vector<InodeId>{};
+  const std::vector<InodeId> all = events_.kept ? events_.kept() : std::vector<InodeId>{};
+  // Those that are written first, then all, in pages.
+  const std::size_t count = written.size() + all.size();
   const std::size_t pages =
-      std::max<std::size_t>(1, (kept.size() + kReclaimInodesMax - 1) / kReclaimInodesMax);
+      std::max<std::size_t>(1, (count + kReclaimInodesMax - 1) / kReclaimInodesMax);
+  std::size_t next = 0;
   for (std::size_t page = 0; page < pages; ++page) {
     ReclaimLeasesRequest request;
     request.incarnation = incarnation_;
     request.page = static_cast<std::uint32_t>(page);
     request.pages = static_cast<std::uint32_t>(pages);
-    const auto begin = kept.begin() + static_cast<std::ptrdiff_t>(page * kReclaimInodesMax);
-    const auto left = static_cast<std::size_t>(kept.end() - begin);
-    request.inodes.assign(begin,
-                          begin + static_cast<std::ptrdiff_t>(std::min(left, kReclaimInodesMax)));
+    for (const std::size_t end = std::min(count, next + kReclaimInodesMax); next < end; ++next) {
+      if (next < written.size()) {
+        request.written.push_back(written[next]);
+      } else {
+        request.inodes.push_back(all[next - written.size()]);
+      }
+    }
     reclaim_pages_[request.page] =
         rpc_.call(request, session_.call_options(),
                   [this, number = request.page](const Result<RpcReply<ReclaimLeasesReply>>& reply) {
@@ -133,17 +137,20 @@ void LeaseLink::poll() {
   if (!session_.is_open() || is_reclaiming_) {
     return;  // the end of that begins it
   }
-  const WaitForNoticesRequest request{
-      .incarnation = incarnation_, .received = received_, .handled = handled_};
+  const WaitForNoticesRequest request{.incarnation = incarnation_,
+                                      .received = received_,
+                                      .handled = handled_,
+                                      .also_handled = {also_handled_.begin(), also_handled_.end()}};
   auto id = std::make_shared<CallId>();
   *id = rpc_.call(request, session_.call_options(),
-                  [this, id](const Result<RpcReply<WaitForNoticesReply>>& reply) {
-                    poll_answered(*id, reply);
+                  [this, id, request](const Result<RpcReply<WaitForNoticesReply>>& reply) {
+                    poll_answered(*id, request, reply);
                   });
   polls_.insert(*id);
 }
 
-void LeaseLink::poll_answered(CallId poll_id, const Result<RpcReply<WaitForNoticesReply>>& reply) {
+void LeaseLink::poll_answered(CallId poll_id, const WaitForNoticesRequest& request,
+                              const Result<RpcReply<WaitForNoticesReply>>& reply) {
   polls_.erase(poll_id);
   if (reply.code() == ErrorCode::kSessionExpired) {
     session_.is_over();
@@ -160,39 +167,50 @@ void LeaseLink::poll_answered(CallId poll_id, const Result<RpcReply<WaitForNotic
     session_.met_incarnation(body.incarnation);
     return;
   }
-  if (body.number <= received_) {
+  for (const std::uint64_t number : request.also_handled) {
+    also_handled_.erase(number);
+  }
+  if (body.notices.empty() || body.notices.back().number <= received_) {
     return;  // made way for a newer poll
   }
-  const std::uint64_t first = std::exchange(received_, body.number) + 1;
-  dropping_.insert(first);
+  const std::uint64_t before = std::exchange(received_, body.notices.back().number);
+  for (const LeaseNotice& notice : body.notices) {
+    if (notice.number > before) {
+      dropping_.insert(notice.number);
+    }
+  }
   // Before they are dropped, which may take a while, further ones must be heard.
   poll();
-  if (!events_.drop) {
-    handled(incarnation_, first);
-    return;
+  for (const LeaseNotice& notice : body.notices) {
+    if (notice.number > before) {
+      drop(notice);
+    }
   }
-  events_.drop(body.changes,
-               [this, incarnation = incarnation_, first, alive = std::weak_ptr(alive_)] {
-                 if (!alive.expired()) {
-                   handled(incarnation, first);
-                 }
-               });
 }
 
-void LeaseLink::handled(std::uint64_t incarnation, std::uint64_t first) {
-  dropping_.erase(first);
-  if (is_reclaim_due_ && dropping_.empty()) {
-    reclaim_now();
+void LeaseLink::drop(const LeaseNotice& notice) {
+  if (!events_.drop) {
+    handled(incarnation_, notice.number);
     return;
   }
-  if (incarnation != incarnation_ || is_reclaiming_) {
+  events_.drop(notice.changes, [this, incarnation = incarnation_, number = notice.number,
+                                alive = std::weak_ptr(alive_)] {
+    if (!alive.expired()) {
+      handled(incarnation, number);
+    }
+  });
+}
+
+// One that takes long, because much must be stored, does not hold up the others.
+void LeaseLink::handled(std::uint64_t incarnation, std::uint64_t number) {
+  if (incarnation != incarnation_ || is_reclaiming_ || dropping_.erase(number) == 0) {
     return;
   }
-  const std::uint64_t handled = dropping_.empty() ? received_ : *dropping_.begin() - 1;
-  if (handled > handled_) {
-    handled_ = handled;
-    poll();
-  }
+  also_handled_.insert(number);
+  const std::uint64_t up_to = dropping_.empty() ? received_ : *dropping_.begin() - 1;
+  handled_ = std::max(handled_, up_to);
+  also_handled_.erase(also_handled_.begin(), also_handled_.upper_bound(handled_));
+  poll();
 }
 
 // --- Changes given up ----------------------------------------------------------------------------

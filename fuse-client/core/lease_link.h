@@ -21,9 +21,12 @@
 namespace dfs::client {
 
 struct LeaseEvents {
-  // Everything that is kept on the master's word.
+  // Everything that is kept on the master's word, what is being dropped included; and of that, the
+  // files this client has write leases on.
   std::function<std::vector<InodeId>()> kept;
-  // These change: calls `dropped`, once, when nothing of them is kept any more.
+  std::function<std::vector<InodeId>()> written;
+  // These change: calls `dropped`, once, when nothing of them is kept any more, and everything
+  // written of them is stored.
   std::function<void(const std::vector<LeaseChange>&, std::function<void()> dropped)> drop;
   // An own change of these was given up and may still be made, or not: forgets what is kept of
   // them, and returns what must be forgotten again when that is decided.
@@ -77,8 +80,10 @@ class LeaseLink {
   void reclaim_now();
   void page_reclaimed(std::uint32_t page, const Result<RpcReply<ReclaimLeasesReply>>& reply);
   void poll();
-  void poll_answered(CallId poll, const Result<RpcReply<WaitForNoticesReply>>& reply);
-  void handled(std::uint64_t incarnation, std::uint64_t first);
+  void poll_answered(CallId poll, const WaitForNoticesRequest& request,
+                     const Result<RpcReply<WaitForNoticesReply>>& reply);
+  void drop(const LeaseNotice& notice);
+  void handled(std::uint64_t incarnation, std::uint64_t number);
 
   World world_;
   RpcClient& rpc_;
@@ -90,12 +95,12 @@ class LeaseLink {
   bool has_lapsed_ = true;  // since the term ended: nothing is kept
   std::uint64_t incarnation_ = 0;
   bool is_reclaiming_ = false;
-  bool is_reclaim_due_ = false;                    // once what is being dropped is dropped
   std::map<std::uint32_t, CallId> reclaim_pages_;  // not answered yet
   std::set<CallId> polls_;                         // under way
   std::uint64_t received_ = 0;                     // the newest notice
   std::uint64_t handled_ = 0;                      // all up to there
-  std::set<std::uint64_t> dropping_;  // of those that came together and are dropped, the first
+  std::set<std::uint64_t> also_handled_;           // behind that, not yet told for sure
+  std::set<std::uint64_t> dropping_;               // notices
   std::map<std::uint64_t, std::vector<LeaseChange>> given_up_;  // by sequence
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);
 };

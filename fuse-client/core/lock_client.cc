@@ -514,7 +514,7 @@ LockRanges LockClient::claimed(const LockHolder& holder) const {
   return ranges;
 }
 
-void LockClient::master_restarted() {
+void LockClient::tell_all() {
   std::vector<LockHolder> holders;
   for (const auto& [holder, entry] : held_.all()) {
     holders.push_back(holder);

@@ -65,8 +65,8 @@ class LockClient {
   std::optional<std::uint32_t> pid_of(const LockHolder& holder) const {
     return held_.pid_of(holder);
   }
-  // What MasterLink::on_master_restart is to call.
-  void master_restarted();
+  // What MasterLink::on_must_tell is to call.
+  void tell_all();
 
   const HeldLocks& held() const { return held_; }
   std::size_t calls_pending() const { return ops_.size(); }

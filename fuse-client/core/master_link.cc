@@ -91,7 +91,6 @@ void MasterLink::session_opened(const OpenSessionReply& reply) {
   if (is_replacement) {
     world_.log.warning("The session expired; a new one was opened. session=" +
                        std::to_string(session_.value));
-    tell_all_pins();
     leases_.lose();
     for (const auto& handler : new_session_) {
       handler();
@@ -99,6 +98,12 @@ void MasterLink::session_opened(const OpenSessionReply& reply) {
   }
   incarnation_ = reply.incarnation;
   leases_.begin_reclaim(incarnation_);
+  if (is_replacement || reply.was_there) {
+    tell_all_pins();
+  }
+  if (must_tell_ && reply.was_there) {
+    must_tell_();
+  }
   schedule_keep_alive(keep_alive_interval_);
   if (start_done_) {
     start_finished(ok());
@@ -207,8 +212,8 @@ void MasterLink::master_incarnation(std::uint64_t incarnation) {
   world_.log.info("The master restarted. session=" + std::to_string(session_.value));
   tell_all_pins();
   leases_.begin_reclaim(incarnation_);
-  if (master_restart_) {
-    master_restart_();
+  if (must_tell_) {
+    must_tell_();
   }
 }
 

@@ -68,7 +68,9 @@ class MasterLink {
   // A new session replaced one that expired: the chunks of the old one are gone, and its locks. Any
   // number of handlers.
   void on_new_session(std::function<void()> handler) { new_session_.push_back(std::move(handler)); }
-  void on_master_restart(std::function<void()> handler) { master_restart_ = std::move(handler); }
+  // The master may not know what the session holds: it was started anew, now or while the session
+  // was being opened.
+  void on_must_tell(std::function<void()> handler) { must_tell_ = std::move(handler); }
 
   // Sessions to be ended when one is opened, and who hears of the nonce of each that is opened.
   void set_sessions(std::vector<std::uint64_t> dead, std::function<void(std::uint64_t)> opening) {
@@ -172,7 +174,7 @@ class MasterLink {
   Timer start_timer_;
   Timer reopen_timer_;
   std::vector<std::function<void()>> new_session_;
-  std::function<void()> master_restart_;
+  std::function<void()> must_tell_;
   std::function<void(const std::vector<InodeId>&)> lost_change_;
 
   Calls calls_;            // all not answered yet

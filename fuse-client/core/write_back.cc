@@ -18,7 +18,7 @@ class WriteBack::Impl {
                 [this](const StoragePolicy& policy, const Status& status) {
                   queue.chunk_answered(policy, status);
                 }),
-        queue(world, flusher, memory, options.write_wait) {
+        queue(world, flusher, memory, events, options.write_wait) {
     memory.on_room(lifetime.guard([this] { memory_released_soon(); }));
     master.on_new_session(lifetime.guard([this] { flusher.session_replaced(); }));
   }
@@ -44,9 +44,23 @@ WriteBack::WriteBack(World world, MasterLink& master, ChunkLinks& chunkservers,
 
 WriteBack::~WriteBack() = default;
 
-WriteBack::WaitId WriteBack::write(InodeId inode, const StoragePolicy& policy, std::uint64_t offset,
-                                   Buffer data, Done<Unit> done) {
-  return impl_->queue.write(inode, policy, offset, std::move(data), std::move(done));
+WriteBack::WaitId WriteBack::write(InodeId inode, const StoragePolicy& policy, WritePlace place,
+                                   Buffer data, Done<std::uint64_t> done) {
+  return impl_->queue.write(inode, policy, place, std::move(data), std::move(done));
+}
+
+void WriteBack::lease_taken(InodeId inode) {
+  impl_->flusher.lease_taken(inode);
+  impl_->queue.retry_soon();
+}
+
+void WriteBack::lease_refused(InodeId inode, const Error& error) {
+  impl_->flusher.lease_refused(inode, error);
+  if (error.code == ErrorCode::kLeaseLost) {
+    impl_->queue.retry_soon();
+  } else {
+    impl_->queue.fail(inode, error);
+  }
 }
 
 void WriteBack::interrupt(WaitId wait) {
@@ -57,6 +71,10 @@ void WriteBack::interrupt(WaitId wait) {
 
 void WriteBack::flush(InodeId inode, bool durable, Done<Unit> done) {
   impl_->flusher.flush(inode, durable, std::move(done));
+}
+
+void WriteBack::settle(InodeId inode, Done<Unit> done) {
+  impl_->flusher.settle(inode, std::move(done));
 }
 
 void WriteBack::flush_all(bool durable, Done<Unit> done) {
@@ -78,7 +96,7 @@ void WriteBack::release_cut(InodeId inode) {
 }
 
 void WriteBack::discard(InodeId inode) {
-  impl_->queue.discard(inode);
+  impl_->queue.fail(inode, make_error(ErrorCode::kStale));
   impl_->flusher.discard(inode);
 }
 

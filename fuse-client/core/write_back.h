@@ -52,6 +52,21 @@ struct WriteBackEvents {
   std::function<void(InodeId, std::uint64_t offset, std::uint64_t length_bytes,
                      Done<std::vector<DirtyRange>>)>
       read_committed = {};
+  // Leases (write_leases.h); null: whatever is asked for may be done.
+  // Whether writes of the file may be taken now; want_lease follows when not.
+  std::function<bool(InodeId, const WritePlace&)> may_write = {};
+  std::function<void(InodeId)> want_lease = {};
+  // What was written under a lease cannot be stored: it is over. lease_taken or lease_refused
+  // decides.
+  std::function<void(InodeId)> lease_lost = {};
+  // The file's size, known while it may be written: bytes that are dirty lie over it.
+  std::function<std::uint64_t(InodeId)> size_of = {};
+  // A commit is about to be sent behind which nothing of the file is dirty. True: the lease is to
+  // end with it. Then `last_answered` says whether it did.
+  std::function<bool(InodeId)> begins_last = {};
+  std::function<void(InodeId, bool is_over)> last_answered = {};
+  // Nothing of the file is dirty any more, nor waited for.
+  std::function<void(InodeId)> cleaned = {};
 };
 
 class WriteBack {
@@ -64,11 +79,12 @@ class WriteBack {
   WriteBack(const WriteBack&) = delete;
   WriteBack& operator=(const WriteBack&) = delete;
 
-  // Takes `data` once there is memory and reserved room in open chunks of `policy`, in the order of
-  // the calls for one inode. Fails with kNoSpace, kNotEnoughServers (after write_wait),
-  // kInterrupted. The bytes are visible to dirty_ranges when `done` runs.
-  WaitId write(InodeId inode, const StoragePolicy& policy, std::uint64_t offset, Buffer data,
-               Done<Unit> done);
+  // Takes `data` once the file may be written and there is memory and reserved room in open chunks
+  // of `policy`, in the order of the calls for one inode. Answers at which offset. Fails with
+  // kNoSpace, kNotEnoughServers (after write_wait), kFileTooBig, kInterrupted, and as lease_refused
+  // says. The bytes are visible to dirty_ranges when `done` runs.
+  WaitId write(InodeId inode, const StoragePolicy& policy, WritePlace place, Buffer data,
+               Done<std::uint64_t> done);
   // The waiting write answers kInterrupted; one that was taken already is not affected.
   void interrupt(WaitId wait);
 
@@ -76,6 +92,8 @@ class WriteBack {
   // storage) or counted as lost when `done` runs. Fails with the error that lost it.
   void flush(InodeId inode, bool durable, Done<Unit> done);
   void flush_all(bool durable, Done<Unit> done);
+  // As flush, before the lease on the file ends: nothing is written anew of oneself after it.
+  void settle(InodeId inode, Done<Unit> done);
 
   // For truncation: waits for flushes of the inode under way, then forgets dirty bytes at and
   // beyond `size_bytes` and answers whether there were any. Writes that come meanwhile wait until
@@ -86,6 +104,11 @@ class WriteBack {
   void release_cut(InodeId inode);
   // The file is gone for good: forget its dirty bytes, commit nothing more.
   void discard(InodeId inode);
+
+  // After want_lease: the file may be written, and commits refused for the lack of a lease are sent
+  // again. Or it may not: with kLeaseLost what is dirty is lost, else what waits fails as well.
+  void lease_taken(InodeId inode);
+  void lease_refused(InodeId inode, const Error& error);
 
   // The file's mtime was set (utimens) after everything written so far: commits of those bytes
   // carry this mtime, and dirty_attributes tells it, until the next write. No effect without dirty

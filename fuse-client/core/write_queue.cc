@@ -8,22 +8,21 @@ namespace dfs::client {
 
 using Use = MemoryBudget::Use;
 
-WriteQueue::WriteQueue(World world, Flusher& flusher, MemoryBudget& memory, Duration write_wait)
-    : world_(world), flusher_(flusher), memory_(memory), write_wait_(write_wait) {}
+WriteQueue::WriteQueue(World world, Flusher& flusher, MemoryBudget& memory,
+                       const WriteBackEvents& events, Duration write_wait)
+    : world_(world), flusher_(flusher), memory_(memory), events_(events), write_wait_(write_wait) {}
 
-WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy,
-                                    std::uint64_t offset, Buffer data, Done<Unit> done) {
-  Write write{{}, inode, policy, offset, std::move(data), std::move(done), world_.scheduler.now()};
-  if (offset > kFileBytesMax || write.data.size() > kFileBytesMax - offset) {
-    answer(write, make_error(ErrorCode::kFileTooBig));
-    return {};
-  }
-  const bool is_behind = std::any_of(waiting_.begin(), waiting_.end(),
-                                     [&](const Write& other) { return other.inode == inode; });
+WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy, WritePlace place,
+                                    Buffer data, Done<std::uint64_t> done) {
+  Write write{
+      {}, inode, policy, place, std::move(data), std::move(done), flusher_.pool().waiting_clock()};
+  // Pages that are written back may be what keeps the lease from being had.
+  const bool is_behind = std::any_of(waiting_.begin(), waiting_.end(), [&](const Write& other) {
+    return other.inode == inode && !place.is_written_back;
+  });
   if (!is_behind) {
     const Outcome outcome = try_take(write);
-    if (outcome == Outcome::kTaken) {
-      answer(write, ok());
+    if (outcome == Outcome::kTaken || outcome == Outcome::kRefused) {
       return {};
     }
     if (outcome == Outcome::kNoRoom) {
@@ -37,10 +36,19 @@ WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy,
   return waiting_.back().id;
 }
 
-WriteQueue::Outcome WriteQueue::try_take(const Write& write) {
+WriteQueue::Outcome WriteQueue::try_take(Write& write) {
   const FileState* file = flusher_.find(write.inode);
   if (file != nullptr && file->hold_count > 0) {
     return Outcome::kHeld;
+  }
+  if (!may_write(write)) {
+    events_.want_lease(write.inode);
+    return Outcome::kHeld;
+  }
+  const std::uint64_t offset = offset_of(write);
+  if (offset > kFileBytesMax || write.data.size() > kFileBytesMax - offset) {
+    answer(write, make_error(ErrorCode::kFileTooBig));
+    return Outcome::kRefused;
   }
   ChunkPool& pool = flusher_.pool();
   if (pool.free_room(write.policy) < DirtyFile::room_needed(write.data.size())) {
@@ -48,35 +56,49 @@ WriteQueue::Outcome WriteQueue::try_take(const Write& write) {
     return Outcome::kNoRoom;
   }
   const std::uint64_t needed =
-      flusher_.get(write.inode).dirty.memory_needed(write.offset, write.data.size());
+      flusher_.get(write.inode).dirty.memory_needed(offset, write.data.size());
   if (!memory_.try_reserve(Use::kDirty, needed)) {
     flusher_.relieve_memory();
     flusher_.reap_soon(write.inode);
     return Outcome::kNoMemory;
   }
-  apply(write, needed);
+  apply(write, offset, needed);
+  answer(write, offset);
   return Outcome::kTaken;
 }
 
-void WriteQueue::apply(const Write& write, std::uint64_t reserved) {
+bool WriteQueue::may_write(const Write& write) const {
+  return !events_.may_write || events_.may_write(write.inode, write.place);
+}
+
+std::uint64_t WriteQueue::offset_of(const Write& write) const {
+  if (write.place.offset) {
+    return *write.place.offset;
+  }
+  const FileState* file = flusher_.find(write.inode);
+  const std::uint64_t size = events_.size_of(write.inode);
+  return file == nullptr || file->dirty.is_clean() ? size : std::max(size, file->dirty.end());
+}
+
+void WriteQueue::apply(const Write& write, std::uint64_t offset, std::uint64_t reserved) {
   FileState& file = flusher_.get(write.inode);
   flusher_.set_policy(file, write.policy);
   std::uint64_t credit = reserved;
-  file.dirty.write(write.offset, write.data.bytes(), credit);
+  file.dirty.write(offset, write.data.bytes(), credit);
   DFS_ASSERT(credit == 0);
   if (write.data.empty()) {
     flusher_.reap_soon(write.inode);
     return;
   }
-  flusher_.wrote(file, write.offset, write.data.size());
+  flusher_.wrote(file, offset, write.data.size());
   if (flusher_.pool().free_room(write.policy) < kRoomAheadBytes) {
     flusher_.pool().want(write.policy);
   }
 }
 
-void WriteQueue::answer(Write& write, Status status) {
+void WriteQueue::answer(Write& write, Result<std::uint64_t> result) {
   world_.scheduler.post(lifetime_.guard(
-      [done = std::move(write.done), status = std::move(status)] { done(status); }));
+      [done = std::move(write.done), result = std::move(result)] { done(result); }));
 }
 
 void WriteQueue::interrupt(WriteBack::WaitId wait) {
@@ -84,8 +106,8 @@ void WriteQueue::interrupt(WriteBack::WaitId wait) {
           make_error(ErrorCode::kInterrupted));
 }
 
-void WriteQueue::discard(InodeId inode) {
-  fail_if([&](const Write& write) { return write.inode == inode; }, make_error(ErrorCode::kStale));
+void WriteQueue::fail(InodeId inode, const Error& error) {
+  fail_if([&](const Write& write) { return write.inode == inode; }, error);
 }
 
 template <class Predicate>
@@ -113,14 +135,14 @@ void WriteQueue::retry() {
   std::set<InodeId> blocked_files;
   std::set<StoragePolicy> full_policies;
   for (auto at = waiting_.begin(); at != waiting_.end();) {
-    if (blocked_files.contains(at->inode) || full_policies.contains(at->policy)) {
+    const bool is_behind = blocked_files.contains(at->inode) && !at->place.is_written_back;
+    if (is_behind || full_policies.contains(at->policy)) {
       blocked_files.insert(at->inode);
       ++at;
       continue;
     }
     const Outcome outcome = try_take(*at);
-    if (outcome == Outcome::kTaken) {
-      answer(*at, ok());
+    if (outcome == Outcome::kTaken || outcome == Outcome::kRefused) {
       at = waiting_.erase(at);
       continue;
     }
@@ -141,7 +163,7 @@ void WriteQueue::chunk_answered(const StoragePolicy& policy, const Status& statu
     return;
   }
   ChunkPool& pool = flusher_.pool();
-  const MonoTime now = world_.scheduler.now();
+  const MonoTime now = pool.waiting_clock();
   const bool is_no_space = status.code() == ErrorCode::kNoSpace;
   if (is_no_space && !pool.is_full(policy)) {
     pool.seal_unused(policy);  // and see whether that room helps

@@ -1,6 +1,7 @@
-// Admits writes: each waits until there is memory for it and room in chunks, and until its file is
-// not being cut. Writes to one file are taken in their order; among files whoever can be served
-// is, except that memory goes to the one that waits longest.
+// Admits writes: each waits until there is memory for it and room in chunks, until its file is not
+// being cut, and until this client has the lease to write it. Writes to one file are taken in their
+// order; among files whoever can be served is, except that memory goes to the one that waits
+// longest.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +13,14 @@ namespace dfs::client {
 
 class WriteQueue {
  public:
-  WriteQueue(World world, Flusher& flusher, MemoryBudget& memory, Duration write_wait);
+  WriteQueue(World world, Flusher& flusher, MemoryBudget& memory, const WriteBackEvents& events,
+             Duration write_wait);
 
-  WriteBack::WaitId write(InodeId inode, const StoragePolicy& policy, std::uint64_t offset,
-                          Buffer data, Done<Unit> done);
+  WriteBack::WaitId write(InodeId inode, const StoragePolicy& policy, WritePlace place, Buffer data,
+                          Done<std::uint64_t> done);
   void interrupt(WriteBack::WaitId wait);
-  // The file is gone: its waiting writes fail with kStale.
-  void discard(InodeId inode);
+  // The file cannot be written: its waiting writes fail.
+  void fail(InodeId inode, const Error& error);
 
   // Something that writes wait for has changed.
   void retry_soon();
@@ -29,16 +31,19 @@ class WriteQueue {
     WriteBack::WaitId id;
     InodeId inode;
     StoragePolicy policy;
-    std::uint64_t offset = 0;
+    WritePlace place;
     Buffer data;
-    Done<Unit> done;
+    Done<std::uint64_t> done;
     MonoTime since{};
   };
-  enum class Outcome { kTaken, kHeld, kNoRoom, kNoMemory };
+  enum class Outcome { kTaken, kRefused, kHeld, kNoRoom, kNoMemory };
 
-  Outcome try_take(const Write& write);
-  void apply(const Write& write, std::uint64_t reserved);
-  void answer(Write& write, Status status);
+  // Takes it, and answers, or refuses it, or says what it waits for.
+  Outcome try_take(Write& write);
+  bool may_write(const Write& write) const;
+  std::uint64_t offset_of(const Write& write) const;
+  void apply(const Write& write, std::uint64_t offset, std::uint64_t reserved);
+  void answer(Write& write, Result<std::uint64_t> result);
   void retry();
   template <class Predicate>
   void fail_if(Predicate predicate, const Error& error);
@@ -46,6 +51,7 @@ class WriteQueue {
   World world_;
   Flusher& flusher_;
   MemoryBudget& memory_;
+  const WriteBackEvents& events_;
   Duration write_wait_;
   std::list<Write> waiting_;  // in the order of the calls
   std::uint64_t next_id_ = 1;

@@ -1,6 +1,9 @@
 #include "fuse-client/fuse/cache_dropper.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "common/assert.h"
 
 namespace dfs::fuse {
 namespace {
@@ -8,6 +11,8 @@ namespace {
 // A file that is read all the time without end is given up after so many passes; what was read
 // during the last one is dropped a moment late.
 constexpr std::uint32_t kPassesMax = 16;
+constexpr std::uint64_t kPageBytes = 4096;
+constexpr std::uint64_t kNoEnd = ~std::uint64_t{0};
 
 }  // namespace
 
@@ -34,6 +39,15 @@ void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<v
     const bool is_directory = !change.names.empty() || !change.new_names.empty();
     if (!is_directory && hooks_.is_known(change.inode)) {
       suspects.push_back(change.inode);
+    }
+  }
+  // A name that has yet to expire may stand for these by now: renames go on meanwhile.
+  for (auto& [name, its_suspects] : expiring_) {
+    for (const InodeId inode : suspects) {
+      if (std::find(its_suspects.begin(), its_suspects.end(), inode) == its_suspects.end()) {
+        its_suspects.push_back(inode);
+        ++suspects_[inode];
+      }
     }
   }
   for (const LeaseChange& change : changes) {
@@ -64,16 +78,30 @@ void CacheDropper::expire_names(InodeId directory, const std::vector<std::string
       ++suspects_[inode];
     }
     const Task counted = at_latest(kNameWait, done);
+    const auto expiring = expiring_.emplace(std::pair(directory, name), suspects);
     notifier_.expire_name(hooks_.to_kernel(directory), name,
-                          lifetime_.guard([this, suspects, counted] {
-                            for (const InodeId inode : suspects) {
+                          lifetime_.guard([this, expiring, counted] {
+                            for (const InodeId inode : expiring->second) {
                               const auto place = suspects_.find(inode);
                               if (--place->second == 0) {
                                 suspects_.erase(place);
                               }
                             }
+                            expiring_.erase(expiring);
                             counted();
                           }));
+  }
+}
+
+void CacheDropper::renamed(InodeId directory, const std::string& name, InodeId new_directory,
+                           const std::string& new_name) {
+  const auto [first, last] = expiring_.equal_range(std::pair(directory, name));
+  std::vector<InodeId> suspects;
+  for (auto expiring = first; expiring != last; ++expiring) {
+    suspects.insert(suspects.end(), expiring->second.begin(), expiring->second.end());
+  }
+  if (first != last) {
+    expire_names(new_directory, {new_name}, suspects, [] {});
   }
 }
 
@@ -96,11 +124,100 @@ void CacheDropper::begin_pass(InodeId id, File& file) {
   file.is_holding = true;
   const std::uint64_t pass = file.pass;
   scheduler_.run_after(kHoldReads, lifetime_.guard([this, id, pass] { release_reads(id, pass); }));
-  notifier_.drop_contents(hooks_.to_kernel(id),
-                          lifetime_.guard([this, id, pass] { pass_done(id, pass); }));
+  drop_pages(id, lifetime_.guard([this, id, pass] { pass_done(id, pass); }));
 }
 
-bool CacheDropper::holds_read(InodeId id, Task again) {
+// What lies between the writes under way, and these for a moment.
+void CacheDropper::drop_pages(InodeId id, const Task& done) {
+  std::vector<std::pair<std::uint64_t, Write*>> writes;
+  if (const auto place = writes_.find(id); place != writes_.end()) {
+    for (auto& [number, write] : place->second) {
+      writes.emplace_back(number, &write);
+    }
+  }
+  std::sort(writes.begin(), writes.end(), [](const auto& left, const auto& right) {
+    return left.second->begin < right.second->begin;
+  });
+  auto left = std::make_shared<std::size_t>(2 * writes.size() + 1);
+  const Task one_done = lifetime_.guard([left, done] {
+    if (--*left == 0) {
+      done();
+    }
+  });
+  const std::uint64_t inode = hooks_.to_kernel(id);
+  std::uint64_t at = 0;
+  for (const auto& [number, write] : writes) {
+    drop_written(id, number, *write, one_done);
+    if (write->begin > at) {
+      notifier_.drop_contents(inode, at, write->begin, one_done);
+    } else {
+      scheduler_.post(one_done);
+    }
+    at = std::max(at, write->end);
+  }
+  notifier_.drop_contents(inode, at, kNoEnd, one_done);
+}
+
+// Once at a time for each write: what waits for a page has a thread of the notifier.
+void CacheDropper::drop_written(InodeId id, std::uint64_t number, Write& write, const Task& done) {
+  if (std::exchange(write.is_dropping, true)) {
+    scheduler_.post(done);
+    return;
+  }
+  const Task at_latest_done = at_latest(kWriteWait, done);
+  notifier_.drop_contents(hooks_.to_kernel(id), write.begin, write.end,
+                          lifetime_.guard([this, id, number, at_latest_done] {
+                            const auto file = writes_.find(id);
+                            if (file != writes_.end() && file->second.contains(number)) {
+                              file->second.at(number).is_dropping = false;
+                            }
+                            at_latest_done();
+                          }));
+}
+
+std::uint64_t CacheDropper::write_begins(InodeId id, std::uint64_t offset,
+                                         std::uint64_t size_bytes) {
+  const std::uint64_t number = next_write_++;
+  const Write write{.begin = offset / kPageBytes * kPageBytes,
+                    .end = (offset + size_bytes + kPageBytes - 1) / kPageBytes * kPageBytes};
+  writes_[id].emplace(number, write);
+  // The pass under way may be waiting for it.
+  if (const auto file = files_.find(id); file != files_.end()) {
+    begin_pass(id, file->second);
+  }
+  return number;
+}
+
+// While a write waits for a lease its pages may be dropped, and read anew without it. (Not those
+// that the kernel keeps locked for it: nobody can read them.)
+void CacheDropper::write_ends(InodeId id, std::uint64_t number, Task ended) {
+  const auto place = writes_.find(id);
+  DFS_ASSERT(place != writes_.end());
+  const Write write = place->second.extract(number).mapped();
+  if (place->second.empty()) {
+    writes_.erase(place);
+  }
+  if (!write.was_read) {
+    ended();
+    return;
+  }
+  notifier_.drop_contents(hooks_.to_kernel(id), write.begin, write.end,
+                          at_latest(kDropWait, std::move(ended)));
+}
+
+void CacheDropper::drop_range(InodeId id, std::uint64_t offset, std::uint64_t size_bytes,
+                              Task dropped) {
+  notifier_.drop_contents(hooks_.to_kernel(id), offset, offset + size_bytes,
+                          at_latest(kWriteWait, std::move(dropped)));
+}
+
+bool CacheDropper::holds_read(InodeId id, std::uint64_t offset, std::uint64_t size_bytes,
+                              Task again) {
+  if (const auto writes = writes_.find(id); writes != writes_.end()) {
+    for (auto& [number, write] : writes->second) {
+      write.was_read |= offset < write.end && write.begin < offset + size_bytes;
+    }
+  }
   const auto place = files_.find(id);
   if (place == files_.end()) {
     return false;
@@ -145,7 +262,7 @@ void CacheDropper::pass_done(InodeId id, std::uint64_t pass) {
     again();
   }
   if (may_be_old) {
-    notifier_.drop_contents(hooks_.to_kernel(id), nullptr);
+    notifier_.drop_contents(hooks_.to_kernel(id), 0, kNoEnd, nullptr);
   }
 }
 

@@ -11,6 +11,10 @@
 //   takes longer than kNameWait, the name is left to expire by itself, and until it has, the
 //   inodes it may have stood for are stale to whoever comes by a path: the kernel then walks it
 //   again, asking.
+// - The kernel keeps the last page of a write locked until that is answered, if it is not whole and
+//   was not there before. A write can wait for a lease, and that for this client to have dropped
+//   the file: so what writes under way touch is dropped apart, and if that takes longer than
+//   kWriteWait it is such a page, in which nobody reads before the write is answered.
 // - A lock can be held for as long as a server is silent: nobody is waited for longer than
 // kDropWait.
 #pragma once
@@ -19,6 +23,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/scheduler.h"
@@ -30,6 +35,7 @@ namespace dfs::fuse {
 
 inline constexpr std::chrono::milliseconds kNameWait{20};
 inline constexpr std::chrono::milliseconds kHoldReads{20};
+inline constexpr std::chrono::milliseconds kWriteWait{5};
 inline constexpr std::chrono::milliseconds kDropWait{1000};
 
 class CacheDropper {
@@ -47,8 +53,20 @@ class CacheDropper {
   // `dropped` is called once, never inside.
   void drop(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
 
+  // A rename is about to be answered: the kernel then moves what it believes the name to stand for
+  // to the new one. If that is out of date, which it could not be told while the rename had the
+  // directory's lock, the new name expires as well.
+  void renamed(InodeId directory, const std::string& name, InodeId new_directory,
+               const std::string& new_name);
+
   // A read of the file begins. True: not now; `again` will be called.
-  bool holds_read(InodeId file, Task again);
+  bool holds_read(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task again);
+  // A write of the file begins, by a program; until write_ends with what this answers. That calls
+  // `ended`, perhaps inside, when the kernel has no page that was read before it.
+  std::uint64_t write_begins(InodeId file, std::uint64_t offset, std::uint64_t size_bytes);
+  void write_ends(InodeId file, std::uint64_t write, Task ended);
+  // Pages of the file that hold something else than they should, as far as they are not locked.
+  void drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task dropped);
   // Whoever names the inode may have come by a name that stands for it no more.
   bool is_suspect(InodeId inode) const { return suspects_.contains(inode); }
 
@@ -62,7 +80,17 @@ class CacheDropper {
     std::vector<Task> done;
   };
 
+  struct Write {
+    std::uint64_t begin = 0;  // whole pages
+    std::uint64_t end = 0;
+    bool is_dropping = false;  // the kernel was told, and may be waiting for the write
+    bool was_read = false;     // meanwhile: its pages had been dropped, and are old again
+  };
+  using Writes = std::map<std::uint64_t, Write>;
+
   void drop_file(InodeId file, Task done);
+  void drop_pages(InodeId id, const Task& done);
+  void drop_written(InodeId id, std::uint64_t number, Write& write, const Task& done);
   void begin_pass(InodeId id, File& file);
   void pass_done(InodeId id, std::uint64_t pass);
   void release_reads(InodeId id, std::uint64_t pass);
@@ -75,8 +103,12 @@ class CacheDropper {
   KernelNotifier& notifier_;
   Hooks hooks_;
   std::map<InodeId, File> files_;
+  std::map<InodeId, Writes> writes_;  // under way
+  std::uint64_t next_write_ = 1;
   std::uint64_t next_pass_ = 1;
   std::map<InodeId, std::uint32_t> suspects_;  // for how many names
+  // Names that the kernel has yet to expire, and what each may have stood for.
+  std::multimap<std::pair<InodeId, std::string>, std::vector<InodeId>> expiring_;
   client::Lifetime lifetime_;
 };
 

@@ -213,7 +213,7 @@ void FuseServer::negotiate(fuse_conn_info* connection) {
 
 void FuseServer::invalidate_contents(InodeId inode) {
   if (notifier_) {
-    notifier_->drop_contents(to_kernel(inode), nullptr);
+    notifier_->drop_contents(to_kernel(inode), 0, ~std::uint64_t{0}, nullptr);
   }
 }
 
@@ -226,8 +226,35 @@ void FuseServer::drop_cached(const std::vector<LeaseChange>& changes,
   }
 }
 
-bool FuseServer::must_walk_again(InodeId inode) const {
-  return dropper_ && dropper_->is_suspect(inode) && !client_.is_open(inode);
+void FuseServer::drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes,
+                            Task dropped) {
+  if (dropper_) {
+    dropper_->drop_range(file, offset, size_bytes, std::move(dropped));
+  } else {
+    dropped();
+  }
+}
+
+bool FuseServer::must_walk_again(fuse_req_t request, InodeId inode, Use use) {
+  const bool is_suspect = dropper_ && dropper_->is_suspect(inode) && !client_.is_open(inode);
+  return walks_.must_walk_again(fuse_req_ctx(request)->pid, inode, use, is_suspect,
+                                scheduler_.now());
+}
+
+void FuseServer::renamed(const RenameRequest& rename, bool is_exchange) {
+  if (!dropper_) {
+    return;
+  }
+  dropper_->renamed(rename.parent, rename.name, rename.new_parent, rename.new_name);
+  if (is_exchange) {
+    dropper_->renamed(rename.new_parent, rename.new_name, rename.parent, rename.name);
+  }
+}
+
+Duration FuseServer::attributes_keep_for(InodeId inode) const {
+  // Else a name that stands for it no more would lead the kernel to them without a request.
+  const bool is_suspect = dropper_ && dropper_->is_suspect(inode);
+  return is_suspect ? Duration::zero() : client_.attributes_keep_for(inode);
 }
 
 InodeId FuseServer::from_kernel(fuse_ino_t inode) const {
@@ -260,7 +287,7 @@ client::Done<Attributes> FuseServer::answer_attributes(fuse_req_t request) {
     }
     const Attributes now = client_.kept_attributes(attributes.inode).value_or(attributes);
     const struct stat st = to_stat(now, to_kernel(attributes.inode));
-    fuse_reply_attr(request, &st, seconds_of(client_.attributes_keep_for(attributes.inode)));
+    fuse_reply_attr(request, &st, seconds_of(attributes_keep_for(attributes.inode)));
   });
 }
 
@@ -298,7 +325,7 @@ fuse_entry_param FuseServer::entry(InodeId parent, const std::string& name,
   fuse_entry_param entry{};
   entry.ino = to_kernel(inode);
   entry.attr = to_stat(client_.kept_attributes(inode).value_or(attributes), entry.ino);
-  entry.attr_timeout = seconds_of(client_.attributes_keep_for(inode));
+  entry.attr_timeout = seconds_of(attributes_keep_for(inode));
   entry.entry_timeout = seconds_of(client_.name_keeps_for(parent, name, inode));
   return entry;
 }
@@ -307,6 +334,7 @@ void FuseServer::reply_entry(fuse_req_t request, InodeId parent, const std::stri
                              const Attributes& attributes) {
   const fuse_entry_param param = entry(parent, name, attributes);
   count_lookup(attributes.inode);
+  walks_.found(fuse_req_ctx(request)->pid, attributes.inode, scheduler_.now());
   if (fuse_reply_entry(request, &param) != 0) {
     forget(attributes.inode, 1);  // it did not arrive: the kernel will not forget it
   }

@@ -24,6 +24,7 @@
 #include "fuse-client/fuse/cache_dropper.h"
 #include "fuse-client/fuse/fuse_api.h"
 #include "fuse-client/fuse/kernel_notifier.h"
+#include "fuse-client/fuse/path_walks.h"
 
 namespace dfs::fuse {
 
@@ -125,12 +126,26 @@ class FuseServer {
   fuse_entry_param entry(InodeId parent, const std::string& name,
                          const Attributes& attributes) const;
   // A read of the file begins. True: not now; `again` will be called.
-  bool holds_read(InodeId file, Task again) {
-    return dropper_ && dropper_->holds_read(file, std::move(again));
+  bool holds_read(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task again) {
+    return dropper_ && dropper_->holds_read(file, offset, size_bytes, std::move(again));
   }
+  // As CacheDropper's.
+  std::uint64_t write_begins(InodeId file, std::uint64_t offset, std::uint64_t size_bytes) {
+    return dropper_ ? dropper_->write_begins(file, offset, size_bytes) : 0;
+  }
+  void write_ends(InodeId file, std::uint64_t write, Task ended) {
+    if (dropper_) {
+      dropper_->write_ends(file, write, std::move(ended));
+    } else {
+      ended();
+    }
+  }
+  void drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task dropped);
   // Whether the kernel must walk the path again that led it to the inode. Who has the inode open
   // may have come by that, and is answered.
-  bool must_walk_again(InodeId inode) const;
+  bool must_walk_again(fuse_req_t request, InodeId inode, Use use);
+  // The kernel is about to be told that it is done.
+  void renamed(const RenameRequest& rename, bool is_exchange);
   void count_lookup(InodeId inode) { ++lookups_[inode]; }
   void forget(InodeId inode, std::uint64_t count);
   std::uint64_t lookup_count(InodeId inode) const;
@@ -146,6 +161,7 @@ class FuseServer {
  private:
   FuseServer(client::Client& client, Scheduler& scheduler, Log& log, const ServerOptions& options);
   Status started_session(int result, const std::string& what);
+  Duration attributes_keep_for(InodeId inode) const;
 
   client::Client& client_;
   Scheduler& scheduler_;
@@ -158,6 +174,7 @@ class FuseServer {
   std::function<void(Task)> post_from_thread_;
   std::unique_ptr<KernelNotifier> notifier_;
   std::unique_ptr<CacheDropper> dropper_;
+  PathWalks walks_;
 
   struct RequestMemory;
   std::shared_ptr<RequestMemory> memory_;

@@ -5,11 +5,14 @@
 #include <utility>
 
 #include "fuse-client/fuse/fuse_api.h"
+#include "proto/limits.h"
 
 namespace dfs::fuse {
 namespace {
 
-constexpr std::size_t kThreads = 4;
+// One that waits for a write keeps its thread until that is answered: with more files than threads
+// that are written from several clients at a time, they wait for each other (kDropWait at most).
+constexpr std::size_t kThreads = 16;
 // An inode that was just given to the kernel may not have arrived: the request that asked for it
 // has its answer, and has not run yet.
 constexpr int kAttempts = 3;
@@ -37,11 +40,18 @@ KernelNotifier::~KernelNotifier() {
 
 void KernelNotifier::drop_attributes(std::uint64_t inode, Task done) {
   // A negative offset: attributes alone.
-  submit([this, inode] { drop(inode, -1); }, std::move(done));
+  submit([this, inode] { drop(inode, -1, 0); }, std::move(done));
 }
 
-void KernelNotifier::drop_contents(std::uint64_t inode, Task done) {
-  submit([this, inode] { drop(inode, 0); }, std::move(done));
+void KernelNotifier::drop_contents(std::uint64_t inode, std::uint64_t begin, std::uint64_t end,
+                                   Task done) {
+  // A length of 0 reaches to the end of the file.
+  const std::uint64_t length = end > kFileBytesMax ? 0 : end - begin;
+  submit(
+      [this, inode, begin, length] {
+        drop(inode, static_cast<std::int64_t>(begin), static_cast<std::int64_t>(length));
+      },
+      std::move(done));
 }
 
 void KernelNotifier::expire_name(std::uint64_t directory, std::string name, Task done) {
@@ -55,9 +65,9 @@ void KernelNotifier::expire_name(std::uint64_t directory, std::string name, Task
   submit(std::move(notify), std::move(done));
 }
 
-void KernelNotifier::drop(std::uint64_t inode, std::int64_t offset) {
+void KernelNotifier::drop(std::uint64_t inode, std::int64_t offset, std::int64_t length_bytes) {
   for (int attempt = 1;; ++attempt) {
-    const int dropped = fuse_lowlevel_notify_inval_inode(session_, inode, offset, 0);
+    const int dropped = fuse_lowlevel_notify_inval_inode(session_, inode, offset, length_bytes);
     if (dropped != -ENOENT || attempt == kAttempts) {
       return;  // an inode the kernel does not know has nothing cached
     }

@@ -33,7 +33,8 @@ class KernelNotifier {
   // Inodes as the kernel numbers them. `done` runs on the loop thread when the kernel has dropped
   // it, or does not know it. Callable from the loop thread; never block.
   void drop_attributes(std::uint64_t inode, Task done);
-  void drop_contents(std::uint64_t inode, Task done);  // pages, and attributes
+  // Pages, and attributes. Of the pages, those that hold [begin, end).
+  void drop_contents(std::uint64_t inode, std::uint64_t begin, std::uint64_t end, Task done);
   // The name is looked up again when it is next used; what is mounted below it stays.
   void expire_name(std::uint64_t directory, std::string name, Task done);
 
@@ -44,7 +45,7 @@ class KernelNotifier {
   };
 
   void submit(std::function<void()> notify, Task done);
-  void drop(std::uint64_t inode, std::int64_t offset);
+  void drop(std::uint64_t inode, std::int64_t offset, std::int64_t length_bytes);
   void run() noexcept;
 
   fuse_session* session_;

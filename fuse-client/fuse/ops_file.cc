@@ -29,6 +29,13 @@ fuse_file_info reply_info(const fuse_file_info& asked, const client::OpenedFile&
   // Also files that are only read get a FLUSH: a process gives up its locks of a file by closing
   // any descriptor of it, and may take them later than it opened this one.
   file.noflush = 0;
+  // Through its pages the kernel sends an append in parts, at page borders as it thinks they are,
+  // and another client's could come in between. (Not for who may read, too: the file could not be
+  // mapped; nor if a write must take set-id bits or capabilities away, which such a one does not.)
+  const bool only_appends = (asked.flags & O_ACCMODE) == O_WRONLY && (asked.flags & O_APPEND) != 0;
+  const bool has_privileges = (opened.attributes.mode & (kModeSetUid | kModeSetGid)) != 0 ||
+                              opened.attributes.xattr_kinds != 0;
+  file.direct_io = only_appends && !has_privileges ? 1 : 0;
   return file;
 }
 
@@ -64,7 +71,7 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
 
 void op_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
   FuseServer& server = server_of(request);
-  if (server.must_walk_again(server.from_kernel(inode))) {
+  if (server.must_walk_again(request, server.from_kernel(inode), Use::kOpen)) {
     fuse_reply_err(request, ESTALE);
     return;
   }
@@ -105,7 +112,8 @@ void reply_buffers(fuse_req_t request, const std::vector<Buffer>& parts) {
 void read(fuse_req_t request, InodeId inode, client::HandleId handle, std::uint64_t offset,
           std::uint32_t size_bytes) {
   FuseServer& server = server_of(request);
-  if (server.holds_read(inode, [=] { read(request, inode, handle, offset, size_bytes); })) {
+  if (server.holds_read(inode, offset, size_bytes,
+                        [=] { read(request, inode, handle, offset, size_bytes); })) {
     return;
   }
   auto done = server.answer<std::vector<Buffer>>(
@@ -119,26 +127,46 @@ void op_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offse
        static_cast<std::uint64_t>(offset), static_cast<std::uint32_t>(size));
 }
 
-void op_write(fuse_req_t request, fuse_ino_t inode, const char* data, std::size_t size,
-              off_t offset, fuse_file_info* file) {
+// The kernel appended at the end as it knew it. What it keeps of that lies at the wrong place, and
+// where it went the kernel may have the old end.
+void reply_moved_write(FuseServer& server, fuse_req_t request, InodeId inode, std::uint64_t offset,
+                       std::uint64_t written_at, std::size_t size) {
+  // Before the answer: a notification behind it could overtake the answer to the next question for
+  // the size, which the kernel then does not believe. It asks by itself after a write.
+  server.drop_range(inode, offset, size, [&server, request, inode, written_at, size] {
+    server.drop_range(inode, written_at, size,
+                      [request, size] { fuse_reply_write(request, size); });
+  });
+}
+
+void op_write(fuse_req_t request, fuse_ino_t kernel_inode, const char* data, std::size_t size,
+              off_t at, fuse_file_info* file) {
   FuseServer& server = server_of(request);
-  Buffer bytes = server.request_bytes(data, size);
-  if ((file->flags & O_APPEND) != 0 && file->writepage == 0) {
-    // The kernel's offset comes from a size it cached; the end is where the core says.
-    auto done = server.answer<std::uint64_t>(
-        request, [&server, request, inode, size, offset](std::uint64_t end) {
-          fuse_reply_write(request, size);
-          if (end != static_cast<std::uint64_t>(offset)) {
-            server.invalidate_contents(server.from_kernel(inode));
-          }
-        });
-    server.started(request, server.client().append(handle_of(file), std::move(bytes), done));
-    return;
+  const InodeId inode = server.from_kernel(kernel_inode);
+  const auto offset = static_cast<std::uint64_t>(at);
+  const bool is_written_back = file->writepage != 0;
+  client::WritePlace place{.offset = offset, .is_written_back = is_written_back};
+  if ((file->flags & O_APPEND) != 0 && !is_written_back) {
+    place.offset.reset();  // the end is where the core says
   }
-  auto done =
-      server.answer<Unit>(request, [request, size](Unit) { fuse_reply_write(request, size); });
-  server.started(request, server.client().write(handle_of(file), static_cast<std::uint64_t>(offset),
-                                                std::move(bytes), done));
+  auto reply = server.answer<std::uint64_t>(
+      request, [&server, request, inode, offset, size](std::uint64_t written_at) {
+        if (written_at == offset) {
+          fuse_reply_write(request, size);
+        } else {
+          reply_moved_write(server, request, inode, offset, written_at, size);
+        }
+      });
+  client::Done<std::uint64_t> done = reply;
+  if (!is_written_back) {
+    done = [&server, inode, reply,
+            write = server.write_begins(inode, offset, size)](Result<std::uint64_t> written_at) {
+      server.write_ends(inode, write,
+                        [reply, written_at = std::move(written_at)] { reply(written_at); });
+    };
+  }
+  server.started(request, server.client().write(handle_of(file), place,
+                                                server.request_bytes(data, size), done));
 }
 
 void op_lseek(fuse_req_t request, fuse_ino_t, off_t offset, int whence, fuse_file_info* file) {

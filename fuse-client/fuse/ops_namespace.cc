@@ -56,7 +56,7 @@ void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
     server.answer_root_attributes(request);
     return;
   }
-  if (server.must_walk_again(server.from_kernel(inode))) {
+  if (server.must_walk_again(request, server.from_kernel(inode), Use::kAttributes)) {
     fuse_reply_err(request, ESTALE);
     return;
   }
@@ -152,11 +152,20 @@ void op_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino
                        .leaves_whiteout = leaves_whiteout,
                        .uid = fuse_req_ctx(request)->uid,
                        .gid = fuse_req_ctx(request)->gid};
-  server.started(request, server.client().rename(std::move(rename), server.answer_unit(request)));
+  auto done = server.answer<Unit>(request, [&server, request, rename](Unit) {
+    const bool is_exchange = rename.mode == static_cast<std::uint8_t>(RenameMode::kExchange);
+    server.renamed(rename, is_exchange);
+    fuse_reply_err(request, 0);
+  });
+  server.started(request, server.client().rename(std::move(rename), std::move(done)));
 }
 
 void op_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_parent, const char* new_name) {
   FuseServer& server = server_of(request);
+  if (server.must_walk_again(request, server.from_kernel(inode), Use::kOpen)) {
+    fuse_reply_err(request, ESTALE);
+    return;
+  }
   const InodeId directory = server.from_kernel(new_parent);
   server.started(request, server.client().link(server.from_kernel(inode), directory, new_name,
                                                server.answer_entry(request, directory, new_name)));

@@ -42,6 +42,7 @@ int to_errno(ErrorCode code) {
     case ErrorCode::kUnavailable:
     case ErrorCode::kIo:
     case ErrorCode::kCorrupt:
+    case ErrorCode::kLeaseLost:
     case ErrorCode::kSealed:
     case ErrorCode::kWrongOffset:
     case ErrorCode::kNoSuchChunk:

@@ -130,6 +130,8 @@ constexpr Operation kOperations[] = {
     operation<KeepAliveRequest>(Effect::kRepeatable, Needs::kSession, InGrace::kAnswered),
     operation<CloseSessionRequest>(Effect::kRepeatable, Needs::kSession),
     operation<ReplayChangesRequest>(Effect::kRepeatable, Needs::kSession),
+    operation<TakeWriteLeaseRequest>(Effect::kRepeatable, Needs::kSession),
+    operation<ReleaseWriteLeasesRequest>(Effect::kRepeatable, Needs::kSession),
 
     operation<LookupRequest>(Effect::kNone, Needs::kNothing),
     operation<GetAttributesRequest>(Effect::kNone, Needs::kNothing),

@@ -81,6 +81,8 @@ Result<LeaseChanges> lease_changes(OpContext& context, const CreateRequest& requ
   DFS_TRY(const auto existing, named(context, request.parent, request.name));
   if (!existing) {
     change_of(changes, request.parent).new_names.push_back(request.name);
+  } else if (request.existing_is_ok) {
+    change_of(changes, *existing).settle = true;  // it is told of
   }
   return changes;
 }
@@ -114,25 +116,24 @@ Result<LeaseChanges> lease_changes(OpContext&, const RemoveXattrRequest& request
   return attributes_of(request.inode);
 }
 
-Result<LeaseChanges> lease_changes(OpContext&, const CommitExtentsRequest& request) {
-  LeaseChanges changes;
-  changes.reserve(request.files.size());
-  for (const FileCommit& file : request.files) {
-    changes.push_back({.inode = file.inode, .contents = true, .names = {}, .new_names = {}});
-  }
-  return changes;
-}
-
 Result<LeaseChanges> lease_changes(OpContext&, const AllocateRequest& request) {
   return contents_of(request.inode);
 }
 
 Result<LeaseChanges> lease_changes(OpContext&, const CloneRangeRequest& request) {
-  return contents_of(request.destination);
+  LeaseChanges changes = contents_of(request.destination);
+  if (request.source != request.destination) {
+    change_of(changes, request.source).settle = true;
+  }
+  return changes;
 }
 
 Result<LeaseChanges> lease_changes(OpContext&, const SetPolicyRequest& request) {
   return attributes_of(request.inode);
+}
+
+Result<LeaseChanges> lease_changes(OpContext&, const TakeWriteLeaseRequest& request) {
+  return contents_of(request.inode);
 }
 
 }  // namespace dfs::master

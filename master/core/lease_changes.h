@@ -26,10 +26,11 @@ Result<LeaseChanges> lease_changes(OpContext& context, const RenameRequest& requ
 Result<LeaseChanges> lease_changes(OpContext& context, const LinkRequest& request);
 Result<LeaseChanges> lease_changes(OpContext& context, const SetXattrRequest& request);
 Result<LeaseChanges> lease_changes(OpContext& context, const RemoveXattrRequest& request);
-Result<LeaseChanges> lease_changes(OpContext& context, const CommitExtentsRequest& request);
 Result<LeaseChanges> lease_changes(OpContext& context, const AllocateRequest& request);
 Result<LeaseChanges> lease_changes(OpContext& context, const CloneRangeRequest& request);
 Result<LeaseChanges> lease_changes(OpContext& context, const SetPolicyRequest& request);
+// As if it changed the contents: they will.
+Result<LeaseChanges> lease_changes(OpContext& context, const TakeWriteLeaseRequest& request);
 
 // A read that was noted, and nothing else: access times are each client's own until it asks again.
 bool is_only_access(const SetAttributesRequest& request);

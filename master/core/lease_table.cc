@@ -1,6 +1,7 @@
 #include "master/core/lease_table.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "common/assert.h"
 #include "proto/limits.h"
@@ -17,6 +18,34 @@ bool concerns(const std::vector<LeaseChange>& changes, InodeId inode) {
                      [inode](const LeaseChange& change) { return change.inode == inode; });
 }
 
+// Whether there is something new in it.
+bool note(LeaseTable::Noticed& noticed, SessionId holder, std::uint64_t serial,
+          const LeaseChange& change) {
+  const auto is_new = [&](const std::string& name) {
+    return std::exchange(noticed[{holder, change.inode, name}], serial) != serial;
+  };
+  bool is_any_new = is_new(std::string());
+  for (const std::string& name : change.names) {
+    is_any_new |= is_new(name);
+  }
+  return is_any_new;
+}
+
+// Who keeps a name need not hold a lease on what it stands for, but must know it: the kernel may
+// come to that by the name for a moment longer.
+void add_what_names_stood_for(const std::vector<LeaseChange>& changes,
+                              std::vector<LeaseChange>& its_changes) {
+  const bool has_names =
+      std::any_of(its_changes.begin(), its_changes.end(),
+                  [](const LeaseChange& change) { return !change.names.empty(); });
+  for (const LeaseChange& change : changes) {
+    const bool is_directory = !change.names.empty() || !change.new_names.empty();
+    if (has_names && !is_directory && !change.settle && !concerns(its_changes, change.inode)) {
+      its_changes.push_back(change);
+    }
+  }
+}
+
 }  // namespace
 
 // --- For operations ------------------------------------------------------------------------------
@@ -24,7 +53,8 @@ bool concerns(const std::vector<LeaseChange>& changes, InodeId inode) {
 bool LeaseTable::grant(SessionId id, const Attributes& attributes) {
   const InodeId inode = attributes.inode;
   // A lease that is being taken back ends with the acknowledgement, whatever was told meanwhile.
-  if (!id.is_set() || is_changing(inode) || has_yet_to_drop(id, inode)) {
+  if (!id.is_set() || is_changing(inode) || is_written_by_other(id, inode) ||
+      has_yet_to_drop(id, inode)) {
     return false;
   }
   if (count_ >= leases_max_) {
@@ -34,9 +64,62 @@ bool LeaseTable::grant(SessionId id, const Attributes& attributes) {
   if (hold(id, session, inode) && !attributes.is_directory()) {
     session.files.push_back(inode);
   }
+  return find(id, inode) != nullptr;
+}
+
+bool LeaseTable::is_written_by_other(SessionId session, InodeId inode) const {
+  const auto writer = writers_.find(inode);
+  return writer != writers_.end() && writer->second != session;
+}
+
+bool LeaseTable::may_write(SessionId session, InodeId inode) const {
+  const auto writer = writers_.find(inode);
+  return writer != writers_.end() && writer->second == session;
+}
+
+bool LeaseTable::may_store(SessionId session, InodeId inode) const {
+  if (may_write(session, inode)) {
+    return true;
+  }
+  const auto place = sessions_.find(session);
+  return find(session, inode) != nullptr && place != sessions_.end() &&
+         std::any_of(place->second.unhandled.begin(), place->second.unhandled.end(),
+                     [inode](const auto& notice) {
+                       return std::any_of(notice.second.begin(), notice.second.end(),
+                                          [inode](const LeaseChange& change) {
+                                            return change.inode == inode && change.contents;
+                                          });
+                     });
+}
+
+void LeaseTable::begin_writing(SessionId id, InodeId inode) {
+  DFS_ASSERT(!is_held_by_others(id, inode) && !has_yet_to_drop(id, inode));
+  if (count_ >= leases_max_) {
+    recall_some();
+  }
+  Session& session = session_of(id);
+  if (find(id, inode) == nullptr) {
+    hold_anyway(id, session, inode);
+    session.files.push_back(inode);
+  } else {
+    // As if given anew: a change that waits, and was acknowledged for the old one, announces itself
+    // to the writer again.
+    holders_.at(inode).front().serial = next_serial_++;
+  }
+  writers_[inode] = id;
+}
+
+void LeaseTable::end_writing(SessionId session, InodeId inode) {
+  if (may_write(session, inode)) {
+    writers_.erase(inode);
+  }
+}
+
+bool LeaseTable::is_held_by_others(SessionId session, InodeId inode) const {
   const auto holders = holders_.find(inode);
   return holders != holders_.end() &&
-         std::find(holders->second.begin(), holders->second.end(), id) != holders->second.end();
+         std::any_of(holders->second.begin(), holders->second.end(),
+                     [session](const Holder& holder) { return holder.session != session; });
 }
 
 std::uint64_t LeaseTable::number(SessionId session) const {
@@ -52,42 +135,55 @@ LeaseTable::Session& LeaseTable::session_of(SessionId session) {
   return place->second;
 }
 
+const LeaseTable::Holder* LeaseTable::find(SessionId session, InodeId inode) const {
+  const auto holders = holders_.find(inode);
+  if (holders == holders_.end()) {
+    return nullptr;
+  }
+  const auto place =
+      std::find_if(holders->second.begin(), holders->second.end(),
+                   [session](const Holder& holder) { return holder.session == session; });
+  return place == holders->second.end() ? nullptr : &*place;
+}
+
 // True if it is new.
 bool LeaseTable::hold(SessionId id, Session& session, InodeId inode) {
-  const auto known = holders_.find(inode);
-  if (known != holders_.end() &&
-      std::find(known->second.begin(), known->second.end(), id) != known->second.end()) {
+  if (count_ >= leases_max_ || find(id, inode) != nullptr) {
     return false;
   }
-  if (count_ >= leases_max_) {
-    return false;
-  }
-  holders_[inode].push_back(id);
+  hold_anyway(id, session, inode);
+  return true;
+}
+
+void LeaseTable::hold_anyway(SessionId id, Session& session, InodeId inode) {
+  holders_[inode].push_back({id, next_serial_++});
   ++session.count;
   ++count_;
-  return true;
 }
 
 void LeaseTable::release(SessionId id, Session& session, InodeId inode) {
   const auto place = holders_.find(inode);
-  if (place == holders_.end() || std::erase(place->second, id) == 0) {
+  const auto is_its = [id](const Holder& holder) { return holder.session == id; };
+  if (place == holders_.end() || std::erase_if(place->second, is_its) == 0) {
     return;
   }
   DFS_ASSERT(session.count > 0 && count_ > 0);
   --session.count;
   --count_;
+  end_writing(id, inode);
   if (place->second.empty()) {
     holders_.erase(place);
   }
 }
 
 void LeaseTable::erase(InodeId inode) {
+  writers_.erase(inode);
   const auto place = holders_.find(inode);
   if (place == holders_.end()) {
     return;
   }
-  for (const SessionId id : place->second) {
-    --sessions_.at(id).count;
+  for (const Holder& holder : place->second) {
+    --sessions_.at(holder.session).count;
     --count_;
   }
   holders_.erase(place);
@@ -105,9 +201,7 @@ void LeaseTable::recall_some() {
   while (changes.size() < kRecallStep && !session.files.empty()) {
     const InodeId inode = session.files.front();
     session.files.pop_front();
-    const auto holders = holders_.find(inode);
-    if (holders != holders_.end() && std::find(holders->second.begin(), holders->second.end(),
-                                               most->first) != holders->second.end()) {
+    if (find(most->first, inode) != nullptr) {
       changes.push_back({.inode = inode, .contents = true, .names = {}, .new_names = {}});
     }
   }
@@ -124,7 +218,7 @@ bool LeaseTable::is_anything_held_by_others(SessionId session) const {
 }
 
 std::uint64_t LeaseTable::notify(SessionId id, Session& session, std::vector<LeaseChange> changes) {
-  session.unhandled.push_back({++session.newest, std::move(changes)});
+  session.unhandled.emplace(++session.newest, std::move(changes));
   unsent_.insert(id);
   return session.newest;
 }
@@ -137,31 +231,46 @@ void LeaseTable::announce(SessionId by, const std::vector<LeaseChange>& changes,
     if (holders == holders_.end()) {
       continue;
     }
-    for (const SessionId holder : holders->second) {
-      if (holder != by && noticed.emplace(holder, change.inode).second) {
-        for_session[holder].push_back(change);
+    for (const Holder& holder : holders->second) {
+      const bool is_writer = may_write(holder.session, change.inode);
+      const bool is_new = note(noticed, holder.session, holder.serial, change);
+      if (holder.session == by || !is_new || (change.settle && !is_writer)) {
+        continue;
       }
+      LeaseChange told = change;
+      told.contents = told.contents || (is_writer && !change.settle);
+      for_session[holder.session].push_back(std::move(told));
     }
   }
   for (auto& [holder, its_changes] : for_session) {
-    awaited.push_back({holder, notify(holder, sessions_.at(holder), std::move(its_changes))});
+    add_what_names_stood_for(changes, its_changes);
+    const std::uint64_t number = notify(holder, sessions_.at(holder), std::move(its_changes));
+#ifndef DFS_CANARY_NOBODY_IS_AWAITED
+    awaited.push_back({holder, number});
+#else
+    (void)number, (void)awaited;
+#endif
   }
 }
 
 bool LeaseTable::is_acknowledged(const Awaited& awaited) const {
   const auto place = sessions_.find(awaited.session);
-  return place == sessions_.end() || place->second.unhandled.empty() ||
-         place->second.unhandled.front().number > awaited.number;
+  return place == sessions_.end() || !place->second.unhandled.contains(awaited.number);
 }
 
 void LeaseTable::begin_waiting(const std::vector<LeaseChange>& changes) {
   for (const LeaseChange& change : changes) {
-    ++changing_[change.inode];
+    if (!change.settle) {
+      ++changing_[change.inode];
+    }
   }
 }
 
 void LeaseTable::end_waiting(const std::vector<LeaseChange>& changes) {
   for (const LeaseChange& change : changes) {
+    if (change.settle) {
+      continue;
+    }
     const auto place = changing_.find(change.inode);
     DFS_ASSERT(place != changing_.end() && place->second > 0);
     if (--place->second == 0) {
@@ -171,47 +280,72 @@ void LeaseTable::end_waiting(const std::vector<LeaseChange>& changes) {
 }
 
 bool LeaseTable::has_yet_to_drop(SessionId session, InodeId inode) const {
+  std::vector<Awaited> awaited;
+  await_dropping(session, inode, awaited);
+  return !awaited.empty();
+}
+
+void LeaseTable::await_dropping(SessionId session, InodeId inode,
+                                std::vector<Awaited>& awaited) const {
   const auto place = sessions_.find(session);
-  return place != sessions_.end() &&
-         std::any_of(place->second.unhandled.begin(), place->second.unhandled.end(),
-                     [inode](const Notice& notice) { return concerns(notice.changes, inode); });
+  if (place == sessions_.end()) {
+    return;
+  }
+  for (const auto& [number, changes] : place->second.unhandled) {
+    if (concerns(changes, inode)) {
+      awaited.push_back({session, number});
+    }
+  }
+}
+
+std::size_t LeaseTable::unhandled_count() const {
+  return std::accumulate(
+      sessions_.begin(), sessions_.end(), std::size_t{0},
+      [](std::size_t sum, const auto& entry) { return sum + entry.second.unhandled.size(); });
 }
 
 // --- For sessions --------------------------------------------------------------------------------
 
-WaitForNoticesReply LeaseTable::notices(SessionId session, std::uint64_t received) const {
-  WaitForNoticesReply reply;
-  reply.number = received;
+std::vector<LeaseNotice> LeaseTable::notices(SessionId session, std::uint64_t received) const {
+  std::vector<LeaseNotice> notices;
   const auto place = sessions_.find(session);
   if (place == sessions_.end()) {
-    return reply;
+    return notices;
   }
-  for (const Notice& notice : place->second.unhandled) {
-    if (notice.number <= received) {
-      continue;
-    }
-    if (!reply.changes.empty() && reply.changes.size() + notice.changes.size() > kChangesPerReply) {
+  const auto& unhandled = place->second.unhandled;
+  std::size_t changes = 0;
+  for (auto next = unhandled.upper_bound(received); next != unhandled.end(); ++next) {
+    changes += next->second.size();
+    if (!notices.empty() && changes > kChangesPerReply) {
       break;
     }
-    reply.number = notice.number;
-    reply.changes.insert(reply.changes.end(), notice.changes.begin(), notice.changes.end());
+    notices.push_back({.number = next->first, .changes = next->second});
   }
-  return reply;
+  return notices;
 }
 
-void LeaseTable::acknowledge(SessionId id, std::uint64_t handled) {
+void LeaseTable::acknowledge(SessionId id, const WaitForNoticesRequest& request) {
   const auto place = sessions_.find(id);
   if (place == sessions_.end()) {
     return;
   }
   Session& session = place->second;
-  while (!session.unhandled.empty() && session.unhandled.front().number <= handled) {
-    const Notice notice = std::move(session.unhandled.front());
-    session.unhandled.pop_front();
-    for (const LeaseChange& change : notice.changes) {
-      if (change.contents) {
-        release(id, session, change.inode);
-      }
+  while (!session.unhandled.empty() && session.unhandled.begin()->first <= request.handled) {
+    handled(id, session, session.unhandled.extract(session.unhandled.begin()).mapped());
+  }
+  for (const std::uint64_t number : request.also_handled) {
+    if (auto notice = session.unhandled.extract(number)) {
+      handled(id, session, notice.mapped());
+    }
+  }
+}
+
+void LeaseTable::handled(SessionId id, Session& session, const std::vector<LeaseChange>& changes) {
+  for (const LeaseChange& change : changes) {
+    if (change.contents) {
+      release(id, session, change.inode);
+    } else if (change.settle) {
+      end_writing(id, change.inode);
     }
   }
 }
@@ -219,7 +353,8 @@ void LeaseTable::acknowledge(SessionId id, std::uint64_t handled) {
 void LeaseTable::expect_reclaim(SessionId session) { reclaiming_.try_emplace(session); }
 
 Status LeaseTable::reclaim(SessionId id, const ReclaimLeasesRequest& page) {
-  if (page.pages == 0 || page.page >= page.pages || page.inodes.size() > kReclaimInodesMax) {
+  if (page.pages == 0 || page.page >= page.pages ||
+      page.inodes.size() + page.written.size() > kReclaimInodesMax) {
     return make_error(ErrorCode::kInvalidArgument, "not a page of reclaimed leases");
   }
   const auto expected = reclaiming_.find(id);
@@ -227,17 +362,17 @@ Status LeaseTable::reclaim(SessionId id, const ReclaimLeasesRequest& page) {
     return ok();
   }
   Session& session = session_of(id);
+  // Whatever the limit says: the session does keep it.
   for (const InodeId inode : page.inodes) {
-    const auto known = holders_.find(inode);
-    const bool is_held =
-        known != holders_.end() &&
-        std::find(known->second.begin(), known->second.end(), id) != known->second.end();
-    if (!is_held) {
-      // Whatever the limit says: the session does keep it.
-      holders_[inode].push_back(id);
-      ++session.count;
-      ++count_;
+    if (find(id, inode) == nullptr) {
+      hold_anyway(id, session, inode);
     }
+  }
+  for (const InodeId inode : page.written) {
+    if (find(id, inode) == nullptr) {
+      hold_anyway(id, session, inode);
+    }
+    writers_.try_emplace(inode, id);
   }
   expected->second.insert(page.page);
   if (expected->second.size() == page.pages) {
@@ -253,8 +388,9 @@ void LeaseTable::forget(SessionId id) {
     return;
   }
   if (place->second.count > 0) {
+    std::erase_if(writers_, [id](const auto& entry) { return entry.second == id; });
     for (auto holders = holders_.begin(); holders != holders_.end();) {
-      std::erase(holders->second, id);
+      std::erase_if(holders->second, [id](const Holder& holder) { return holder.session == id; });
       holders = holders->second.empty() ? holders_.erase(holders) : std::next(holders);
     }
   }

@@ -6,9 +6,13 @@
 // notice that contents change. A notice that only attributes or some names change leaves the lease:
 // what else the session keeps is still true.
 //
+// A write lease is the only lease on its file: its session may have written what the master does
+// not know yet. Whoever asks about the file waits until that is stored (a notice `settle`), and
+// taking one is announced to all others like a change of contents.
+//
 // A change first announces itself to all other holders, then waits for their acknowledgements, then
-// is applied. While it waits nothing that it concerns is granted, so it need not announce itself
-// twice. In memory only: after a start the sessions say what they hold (reclaim).
+// is applied. While it waits nothing that it concerns is granted, except write leases to those who
+// have heard of it. In memory only: after a start the sessions say what they hold (reclaim).
 // Bounded: above leases_max the oldest leases on files of the session that has most are recalled,
 // and what does not fit is not granted. Loop thread only.
 #pragma once
@@ -17,6 +21,8 @@
 #include <deque>
 #include <map>
 #include <set>
+#include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -34,7 +40,9 @@ class LeaseTable {
     SessionId session;
     std::uint64_t number = 0;  // of the notice it has to acknowledge
   };
-  using Noticed = std::set<std::pair<SessionId, InodeId>>;
+  // Which leases (by serial) have been sent a notice; also by name: one that came to stand for
+  // something while the change waited is told of, too.
+  using Noticed = std::map<std::tuple<SessionId, InodeId, std::string>, std::uint64_t>;
 
   // Notices are numbered from `first_number` + 1, which no other start of the master shares.
   LeaseTable(std::uint64_t first_number, std::size_t leases_max)
@@ -43,6 +51,17 @@ class LeaseTable {
   // --- For operations ----------------------------------------------------------------------------
   // False: what the reply says of the inode is not to be kept.
   bool grant(SessionId session, const Attributes& attributes);
+  // Another session may have written what the master does not know.
+  bool is_written_by_other(SessionId session, InodeId inode) const;
+  bool may_write(SessionId session, InodeId inode) const;
+  // May write, or has a lease and was sent a notice that contents change, which it has yet to
+  // acknowledge: that change, and any other, waits for it.
+  bool may_store(SessionId session, InodeId inode) const;
+  // Precondition: is_held_by_others() is false, and so is has_yet_to_drop().
+  void begin_writing(SessionId session, InodeId inode);
+  // The lease becomes one that others can have, too.
+  void end_writing(SessionId session, InodeId inode);
+  bool is_held_by_others(SessionId session, InodeId inode) const;
   // The newest notice of the session: what a reply made now bears.
   std::uint64_t number(SessionId session) const;
   // The inode is gone for good.
@@ -51,7 +70,7 @@ class LeaseTable {
   // --- For changes -------------------------------------------------------------------------------
   bool is_anything_held_by_others(SessionId session) const;
   // Sends notices to whom else holds what changes, unless that is in `noticed` already. Whom to
-  // wait for is added to `awaited`.
+  // wait for is added to `awaited`. Of what is only to settle, the one who writes it hears.
   void announce(SessionId by, const std::vector<LeaseChange>& changes, Noticed& noticed,
                 std::vector<Awaited>& awaited);
   // The session is over, or has dropped it.
@@ -62,11 +81,13 @@ class LeaseTable {
   bool is_changing(InodeId inode) const { return changing_.contains(inode); }
   // The session was told of a change of the inode and has not acknowledged that.
   bool has_yet_to_drop(SessionId session, InodeId inode) const;
+  // Adds that to `awaited`, if so.
+  void await_dropping(SessionId session, InodeId inode, std::vector<Awaited>& awaited) const;
 
   // --- For sessions ------------------------------------------------------------------------------
-  // Notices after `received`, as many as fit a message; none: `number` is `received`.
-  WaitForNoticesReply notices(SessionId session, std::uint64_t received) const;
-  void acknowledge(SessionId session, std::uint64_t handled);
+  // Notices after `received`, as many as fit a message.
+  std::vector<LeaseNotice> notices(SessionId session, std::uint64_t received) const;
+  void acknowledge(SessionId session, const WaitForNoticesRequest& handled);
   // After a start: the session has yet to say what it keeps, in pages.
   void expect_reclaim(SessionId session);
   // What notices of this master begin after, for every session. Not number(): a page that is told
@@ -82,33 +103,42 @@ class LeaseTable {
   std::set<SessionId> take_unsent() { return std::exchange(unsent_, {}); }
 
   std::size_t count() const { return count_; }
+  std::size_t written_count() const { return writers_.size(); }
+  std::size_t leases_max() const { return leases_max_; }
+  std::size_t unhandled_count() const;  // notices not acknowledged yet
 
  private:
-  struct Notice {
-    std::uint64_t number = 0;
-    std::vector<LeaseChange> changes;
+  struct Holder {
+    SessionId session;
+    std::uint64_t serial = 0;  // of the lease: one given anew has another
   };
+  using Holders = std::vector<Holder>;
   struct Session {
     std::uint64_t newest = 0;
-    std::deque<Notice> unhandled;
+    std::map<std::uint64_t, std::vector<LeaseChange>> unhandled;  // by number
     std::size_t count = 0;
     std::deque<InodeId> files;  // granted, oldest first; may not be held any more
   };
 
   Session& session_of(SessionId session);
+  const Holder* find(SessionId session, InodeId inode) const;
   bool hold(SessionId id, Session& session, InodeId inode);
+  void hold_anyway(SessionId id, Session& session, InodeId inode);
   void release(SessionId id, Session& session, InodeId inode);
+  void handled(SessionId id, Session& session, const std::vector<LeaseChange>& changes);
   std::uint64_t notify(SessionId id, Session& session, std::vector<LeaseChange> changes);
   void recall_some();
 
   const std::uint64_t first_number_;
   const std::size_t leases_max_;
   std::map<SessionId, Session> sessions_;
-  std::unordered_map<InodeId, std::vector<SessionId>> holders_;
+  std::unordered_map<InodeId, Holders> holders_;
+  std::unordered_map<InodeId, SessionId> writers_;       // of these, the only holder
   std::unordered_map<InodeId, std::uint32_t> changing_;  // by how many changes that wait
   std::set<SessionId> unsent_;
   std::map<SessionId, std::set<std::uint32_t>> reclaiming_;  // and the pages that came
   std::size_t count_ = 0;                                    // of leases
+  std::uint64_t next_serial_ = 1;
 };
 
 }  // namespace dfs::master

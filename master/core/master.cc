@@ -344,9 +344,14 @@ Status Master::apply_request(Item& item, OpContext& context) {
   if (operation->effect == Effect::kNone && request.deadline < world_.scheduler.now()) {
     return ok();
   }
+  context.unsettled.clear();
   auto answer = operation->apply(context, request);
   if (!answer && (store_.is_broken() || undoes_batch(answer.code()))) {
     return std::move(answer).error();
+  }
+  if (operation->effect == Effect::kNone && must_wait_for_writers(item, context)) {
+    item.waits = true;
+    return ok();
   }
   item.answer = answer ? std::move(*answer)
                        : RpcServer::encode_failure(request.reply_address(), answer.error());

@@ -81,7 +81,8 @@ class Master final : private InternalOperations {
  private:
   // What a request waits for before it is applied.
   struct LeaseWait {
-    // A change: for others to drop what it changes, of which nothing is granted meanwhile.
+    // A change: for others to drop what it changes, of which nothing is granted meanwhile. A
+    // question: for others to store what they wrote.
     LeaseChanges changes;
     LeaseTable::Noticed noticed;
     std::vector<LeaseTable::Awaited> awaited;
@@ -120,6 +121,8 @@ class Master final : private InternalOperations {
   void take_withdrawal(const RpcRequest& request);
   bool is_repeated_while_waiting(RpcRequest& request);
   Result<bool> must_wait_for_leases(Item& item, OpContext& context);
+  bool waits_for_all(LeaseWait& wait);
+  bool must_wait_for_writers(Item& item, const OpContext& context);
   void put_aside(Items items);
   bool is_ready(const Item& item) const;
   void wake_waiting();

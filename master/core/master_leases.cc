@@ -43,17 +43,14 @@ void Master::take_poll(const RpcRequest& request) {
     return;
   }
   if (asked->incarnation != incarnation_) {
-    server_->reply(request.reply_address(),
-                   WaitForNoticesReply{.incarnation = incarnation_, .number = 0, .changes = {}});
+    server_->reply(request.reply_address(), WaitForNoticesReply{.incarnation = incarnation_});
     return;
   }
   const SessionId session = request.envelope.session;
-  leases_.acknowledge(session, asked->handled);
+  leases_.acknowledge(session, *asked);
   const auto before = polls_.find(session);
   if (before != polls_.end() && before->second.to.request_id != request.envelope.request_id) {
-    server_->reply(before->second.to, WaitForNoticesReply{.incarnation = incarnation_,
-                                                          .number = before->second.received,
-                                                          .changes = {}});
+    server_->reply(before->second.to, WaitForNoticesReply{.incarnation = incarnation_});
   }
   polls_[session] = {request.reply_address(), asked->received};
   send_notices(session);
@@ -125,19 +122,48 @@ Result<bool> Master::must_wait_for_leases(Item& item, OpContext& context) {
     wait.until_calm = waits ? inode : InodeId{};
     return waits;
   }
-  if (operation->changes == nullptr || item.is_withdrawn ||
-      !leases_.is_anything_held_by_others(session)) {
+  if (operation->changes == nullptr || item.is_withdrawn) {
+    return false;
+  }
+  // A lease cannot begin while the session has yet to say that an older one ended.
+  if (request.envelope.type == MessageType::kTakeWriteLease) {
+    const auto asked = decode_body<TakeWriteLeaseRequest>(request.body);
+    if (asked) {
+      leases_.await_dropping(session, asked->inode, wait.awaited);
+    }
+  }
+  if (wait.awaited.empty() && !leases_.is_anything_held_by_others(session)) {
     return false;
   }
   DFS_TRY(wait.changes, operation->changes(context, request));
   leases_.announce(session, wait.changes, wait.noticed, wait.awaited);
+  if (!waits_for_all(wait)) {
+    return false;
+  }
+  leases_.begin_waiting(wait.changes);
+  wait.is_marked = true;
+  return true;
+}
+
+// The question was answered, but others may have written what is told: that answer does not count.
+bool Master::must_wait_for_writers(Item& item, const OpContext& context) {
+  if (context.unsettled.empty()) {
+    return false;
+  }
+  LeaseWait& wait = item.wait;
+  wait.changes.clear();
+  for (const InodeId inode : context.unsettled) {
+    wait.changes.push_back(
+        {.inode = inode, .contents = false, .settle = true, .names = {}, .new_names = {}});
+  }
+  leases_.announce(context.session, wait.changes, wait.noticed, wait.awaited);
+  return waits_for_all(wait);
+}
+
+bool Master::waits_for_all(LeaseWait& wait) {
   std::erase_if(wait.awaited, [this](const LeaseTable::Awaited& awaited) {
     return leases_.is_acknowledged(awaited);
   });
-  if (!wait.awaited.empty()) {
-    leases_.begin_waiting(wait.changes);
-    wait.is_marked = true;
-  }
   return !wait.awaited.empty();
 }
 
@@ -179,11 +205,11 @@ void Master::send_notices(SessionId session) {
   if (poll == polls_.end() || server_ == nullptr) {
     return;  // its next poll asks for them
   }
-  WaitForNoticesReply reply = leases_.notices(session, poll->second.received);
-  if (reply.changes.empty()) {
+  const WaitForNoticesReply reply{.incarnation = incarnation_,
+                                  .notices = leases_.notices(session, poll->second.received)};
+  if (reply.notices.empty()) {
     return;
   }
-  reply.incarnation = incarnation_;
   server_->reply(poll->second.to, reply);
   polls_.erase(poll);
 }

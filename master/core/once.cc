@@ -83,8 +83,10 @@ Result<ReplayOutcome> apply_replay(OpContext& context, const RpcRequest& request
   const Timestamp now = std::exchange(context.now, envelope.stamp.time);
   context.session = envelope.session;
   context.stamp = envelope.stamp;
+  context.is_replay = true;
   context.replayed_inode = envelope.stamp.inode;
   auto answer = apply_and_keep(context, request, *operation, false);
+  context.is_replay = false;
   context.replayed_inode = {};
   context.session = {};
   context.now = now;

@@ -2,6 +2,7 @@
 
 #include "common/version.h"
 #include "master/core/chunk_manager.h"
+#include "master/core/lease_table.h"
 #include "master/core/node_table.h"
 #include "master/core/operations.h"
 #include "master/core/session_table.h"
@@ -70,6 +71,10 @@ Result<ClusterStatusReply> apply(OpContext& context, const ClusterStatusRequest&
   DFS_TRY(reply.inodes, context.store.counter(Counter::kInodes));
   DFS_TRY(reply.orphans, context.store.orphan_count());
   reply.sessions = context.sessions.count();
+  reply.leases = context.leases.count();
+  reply.write_leases = context.leases.written_count();
+  reply.leases_max = context.leases.leases_max();
+  reply.recalls = context.leases.unhandled_count();
   count_nodes(context.chunks.nodes(), reply);
   DFS_CHECK_OK(count_chunks(context, reply));
   DFS_TRY(reply.database_bytes, context.store.database_bytes());

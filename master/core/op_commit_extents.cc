@@ -64,6 +64,9 @@ Result<FileCommitResult> FileCommitter::commit(const FileCommit& file) {
 
 Result<ErrorCode> FileCommitter::check(const FileCommit& file) {
   DFS_TRY(ErrorCode code, check_inode(file.inode));
+  if (code == ErrorCode::kOk && !context_.leases.may_store(context_.session, file.inode)) {
+    code = ErrorCode::kLeaseLost;
+  }
   if (code == ErrorCode::kOk && file.size_bytes_min > kFileBytesMax) {
     code = ErrorCode::kFileTooBig;
   }
@@ -151,6 +154,9 @@ Result<CommitExtentsReply> apply(OpContext& context, const CommitExtentsRequest&
   for (const FileCommit& file : request.files) {
     FileCommitter committer(context, changes, chunks);
     DFS_TRY(FileCommitResult result, committer.commit(file));
+    if (result.code == 0 && file.is_last) {
+      context.leases.end_writing(context.session, file.inode);
+    }
     if (result.code == 0 && context.leases.grant(context.session, result.attributes)) {
       result.lease = context.leases.number(context.session);
     }

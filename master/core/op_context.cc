@@ -8,7 +8,14 @@
 
 namespace dfs::master {
 
+void OpContext::tell(InodeId inode) {
+  if (session.is_set() && leases.is_written_by_other(session, inode)) {
+    unsettled.push_back(inode);
+  }
+}
+
 void OpContext::grant(const Attributes& attributes) {
+  tell(attributes.inode);
   const bool is_granted = leases.grant(session, attributes);
   if (!is_granted) {
     granted = Granted::kNotAll;

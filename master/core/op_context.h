@@ -52,19 +52,27 @@ struct OpContext {
   std::uint64_t index_bound = 0;    // as kReservedChange, above every index
   std::uint64_t durable_index = 0;  // the newest on stable storage when the batch began
   ChangeStamp stamp = {};           // of the change that is being applied
+  bool is_replay = false;           // of what the session has been told is done
   InodeId replayed_inode = {};  // of a replay: the number it took the first time, until it takes it
 
-  // The reply tells of this inode, and the session may keep that if possible.
+  // The reply tells of this inode, and the session may keep that if possible. What another session
+  // has written of it must be stored first: see `unsettled`.
   void grant(const Attributes& attributes);
+  // The same, and nothing is kept.
+  void tell(InodeId inode);
   // What the reply made now bears: 0 unless all it tells may be kept.
   std::uint64_t lease() const;
   // Another reply begins.
-  void begin_reply() { granted = Granted::kNothing; }
+  void begin_reply() {
+    granted = Granted::kNothing;
+    unsettled.clear();
+  }
 
   // Gives the change that is about to be applied its stamp. Errors of the Store.
   Status stamp_change();
   enum class Granted { kNothing, kAll, kNotAll };
   Granted granted = Granted::kNothing;  // of what the reply tells
+  std::vector<InodeId> unsettled = {};  // of that, what others may have written and not stored
 
   // What a reply made now can say is on stable storage, if the batch comes to be.
   std::uint64_t durable_with_batch() const { return durable ? index : durable_index; }

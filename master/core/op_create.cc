@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "master/core/lease_table.h"
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
 #include "master/core/session_table.h"
@@ -116,6 +117,14 @@ Status put_acls(OpContext& context, const InheritedAcls& acls, InodeRow& row) {
   return ok();
 }
 
+// Who makes a file to write it need not ask for the lease to do so: nobody else knows it.
+void begin_writing(OpContext& context, InodeId inode) {
+  context.leases.erase(inode);  // of an inode that a transaction undone had given this number
+  if (!context.leases.has_yet_to_drop(context.session, inode)) {
+    context.leases.begin_writing(context.session, inode);
+  }
+}
+
 // Numbers the inode and writes it with what it inherits.
 Status put_new_inode(OpContext& context, const InheritedAcls& acls, bool pin, InodeRow& row) {
   DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextInode));
@@ -126,6 +135,9 @@ Status put_new_inode(OpContext& context, const InheritedAcls& acls, bool pin, In
   DFS_CHECK_OK(context.add_to_counter(Counter::kInodes, 1));
   if (pin) {
     context.sessions.pin(context, context.session, row.attributes.inode);
+    if (row.attributes.is_regular() && !context.is_replay) {
+      begin_writing(context, row.attributes.inode);
+    }
   }
   return ok();
 }
@@ -144,6 +156,7 @@ Result<EntryReply> create_unnamed(OpContext& context, const CreateRequest& reque
       {.inode = row.attributes.inode, .since = context.now, .unlinked_by = context.session}));
   DFS_TRY(EntryReply reply, make_entry_reply(context, row));
   reply.parent = directory.attributes;
+  reply.may_write = context.leases.may_write(context.session, row.attributes.inode);
   return reply;
 }
 
@@ -196,6 +209,7 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
   DFS_CHECK_OK(context.store.put_inode(parent));
   DFS_TRY(EntryReply reply, make_entry_reply(context, row));
   reply.parent = parent.attributes;
+  reply.may_write = context.leases.may_write(context.session, row.attributes.inode);
   return reply;
 }
 

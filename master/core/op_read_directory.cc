@@ -2,6 +2,7 @@
 #include <utility>
 #include <vector>
 
+#include "master/core/lease_table.h"
 #include "master/core/name_hash.h"
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
@@ -38,9 +39,16 @@ Result<ReadDirectoryReply> apply(OpContext& context, const ReadDirectoryRequest&
     if (reply.entries.size() == entries_max || bytes > kReaddirBytesMax) {
       return reply;
     }
-    context.grant(inode.attributes);
-    reply.entries.push_back(
-        {.name = std::move(entry.name), .cookie = entry.cookie, .attributes = inode.attributes});
+    // Nobody is waited for here: whoever wants to know asks for that file.
+    const bool is_written =
+        context.leases.is_written_by_other(context.session, inode.attributes.inode);
+    if (!is_written) {
+      context.grant(inode.attributes);
+    }
+    reply.entries.push_back({.name = std::move(entry.name),
+                             .cookie = entry.cookie,
+                             .attributes = inode.attributes,
+                             .is_written = is_written});
   }
   reply.end = true;
   return reply;

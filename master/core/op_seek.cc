@@ -61,6 +61,7 @@ Result<SeekReply> apply(OpContext& context, const SeekRequest& request) {
     return make_error(ErrorCode::kInvalidArgument, "neither data nor a hole is sought");
   }
   DFS_TRY(const InodeRow row, require_file(context, request.inode));
+  context.tell(request.inode);
   if (request.offset >= row.attributes.size_bytes) {
     return make_error(ErrorCode::kNoData, "the offset is not within the file");
   }

@@ -11,6 +11,7 @@
 #include "master/core/op_context.h"
 #include "proto/admin_messages.h"
 #include "proto/data_messages.h"
+#include "proto/lease_messages.h"
 #include "proto/lock_messages.h"
 #include "proto/namespace_messages.h"
 #include "proto/node_messages.h"
@@ -47,6 +48,8 @@ Result<EmptyReply> apply(OpContext& context, const SyncMetadataRequest& request)
 // Extents and chunks.
 Result<GetExtentsReply> apply(OpContext& context, const GetExtentsRequest& request);
 Result<CommitExtentsReply> apply(OpContext& context, const CommitExtentsRequest& request);
+Result<TakeWriteLeaseReply> apply(OpContext& context, const TakeWriteLeaseRequest& request);
+Result<EmptyReply> apply(OpContext& context, const ReleaseWriteLeasesRequest& request);
 Result<SeekReply> apply(OpContext& context, const SeekRequest& request);
 Result<AttributesReply> apply(OpContext& context, const AllocateRequest& request);
 Result<CloneRangeReply> apply(OpContext& context, const CloneRangeRequest& request);

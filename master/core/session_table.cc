@@ -118,8 +118,9 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
   DFS_TRY(const std::string cluster_id, context.store.cluster_id());
   DFS_CHECK_OK(end_dead(context, request));
   const auto known = by_nonce_.find(request.nonce);
-  SessionId id = known == by_nonce_.end() ? SessionId{} : known->second;
-  if (!id.is_set()) {
+  const bool was_there = known != by_nonce_.end();
+  SessionId id = was_there ? known->second : SessionId{};
+  if (!was_there) {
     if (sessions_.size() >= kSessionsMax) {
       return make_error(ErrorCode::kBusy, "too many clients are connected");
     }
@@ -153,7 +154,8 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
                           .incarnation = incarnation_,
                           .keep_alive_ms = static_cast<std::uint32_t>(keep_alive),
                           .session_timeout_ms = static_cast<std::uint32_t>(timeout),
-                          .losses = losses};
+                          .losses = losses,
+                          .was_there = was_there};
 }
 
 Result<KeepAliveReply> SessionTable::keep_alive(OpContext& context,
@@ -229,7 +231,8 @@ void SessionTable::remove_pin(Session& session, InodeId inode) {
 void SessionTable::pin(OpContext& context, SessionId id, InodeId inode) {
   const auto found = sessions_.find(id);
   DFS_ASSERT(found != sessions_.end());
-  if (!add_pin(*found->second, inode, world_.scheduler.now())) {
+  // Before a replay the client has told what it has open now; since then it may have closed this.
+  if (context.is_replay || !add_pin(*found->second, inode, world_.scheduler.now())) {
     return;
   }
   context.on_rollback([this, session = found->second, inode] { remove_pin(*session, inode); });

@@ -80,7 +80,7 @@ class SessionTable {
   Result<KeepAliveReply> keep_alive(OpContext& context, const KeepAliveRequest& request);
   // Ends the session: its pins and kept replies are dropped, its chunks sealed.
   Status close(OpContext& context, SessionId session);
-  // `session` made the inode and holds it open; undone with the transaction.
+  // `session` made the inode and holds it open; undone with the transaction. Not in a replay.
   void pin(OpContext& context, SessionId session, InodeId inode);
 
   // Whether the orphan's contents may go: nobody has it open, and nobody can be about to open it

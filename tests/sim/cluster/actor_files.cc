@@ -90,8 +90,8 @@ void Actor::write(const OpenFile& file, std::uint64_t offset, std::string data) 
         " bytes " + std::to_string(data.size()));
   model_.contents(file.key).begin_write(offset, data);
   ask_client([this, file, offset, data](client::Client& client) {
-    return client.write(file.handle, offset, Buffer::copy_of(data),
-                        answer<Unit>([this, file, offset, data](Result<Unit> result) {
+    return client.write(file.handle, {.offset = offset}, Buffer::copy_of(data),
+                        answer<std::uint64_t>([this, file, offset, data](auto result) {
                           if (is_taken(file.key, result.code())) {
                             model_.contents(file.key).finish_write(offset, data);
                             model_.note_write(file.key, known_);
@@ -112,8 +112,8 @@ void Actor::op_append() {
   begin("append key " + std::to_string(file->key.value) + " bytes " + std::to_string(data.size()));
   model_.contents(file->key).begin_write(offset, data);
   ask_client([this, file = *file, offset, data](client::Client& client) {
-    return client.append(
-        file.handle, Buffer::copy_of(data),
+    return client.write(
+        file.handle, {}, Buffer::copy_of(data),
         answer<std::uint64_t>([this, file, offset, data](Result<std::uint64_t> at) {
           if (is_taken(file.key, at.code())) {
             if (*at != offset) {

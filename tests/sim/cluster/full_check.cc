@@ -59,10 +59,11 @@ Result<client::HandleId> FullCheck::make(const std::string& name) {
 }
 
 Result<Unit> FullCheck::write(client::HandleId file, std::uint64_t piece) {
-  return wait_for<Unit>([&](auto done) {
-    client_.write(file, piece * kPieceBytes, Buffer::copy_of(piece_of(piece, kPieceBytes)),
-                  std::move(done));
-  });
+  DFS_TRY([[maybe_unused]] const std::uint64_t offset, wait_for<std::uint64_t>([&](auto done) {
+            client_.write(file, {.offset = piece * kPieceBytes},
+                          Buffer::copy_of(piece_of(piece, kPieceBytes)), std::move(done));
+          }));
+  return ok();
 }
 
 std::string FullCheck::fill(client::HandleId file) {

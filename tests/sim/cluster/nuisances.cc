@@ -30,6 +30,7 @@ void Nuisances::schedule() {
 void Nuisances::poll() {
   if (environment_.events.events_run() >= next_at_) {
     ++count_;
+    room_news_may_be_late();
     begin_one();
     schedule();
   }
@@ -82,9 +83,18 @@ void Nuisances::undo_later(Duration delay, Task task) {
   undo_.emplace(number, std::move(task));
   environment_.events.run_at(environment_.events.now() + delay, [this, number] {
     if (auto found = undo_.extract(number)) {
+      room_news_may_be_late();
       found.mapped()();
     }
   });
+}
+
+// What else goes wrong may hold up the news that there is room again.
+void Nuisances::room_news_may_be_late() {
+  const MonoTime now = environment_.events.now();
+  if (full_until_ != MonoTime{} && full_until_ + kRoomNoticedAfter >= now) {
+    full_until_ = now;
+  }
 }
 
 void Nuisances::start_later(Process& process, Duration delay_min, Duration delay_max) {

@@ -56,6 +56,7 @@ class Nuisances {
   void flip_bits();
   void fail_disk();
   void fill_disks();
+  void room_news_may_be_late();
   void start_later(Process& process, Duration delay_min, Duration delay_max);
   // Runs `task` later, even at end() at the latest.
   void undo_later(Duration delay, Task task);

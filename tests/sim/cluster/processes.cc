@@ -175,16 +175,23 @@ void ChunkserverProcess::make_core() {
   });
 }
 
+// A file whose creation was torn may lie beside it: the sealed one counts, else the longest.
 std::string ChunkserverProcess::chunk_bytes(ChunkId chunk) const {
   using chunkserver::FileKind;
+  std::string best;
   for (const std::string& path : disk_.all_files()) {
     const auto name = chunkserver::parse_file_name(path.substr(path.rfind('/') + 1));
-    if (name && name->chunk == chunk &&
-        (name->kind == FileKind::kOpen || name->kind == FileKind::kSealed)) {
+    if (!name || name->chunk != chunk) {
+      continue;
+    }
+    if (name->kind == FileKind::kSealed) {
       return disk_.bytes(path);
     }
+    if (name->kind == FileKind::kOpen && disk_.bytes(path).size() > best.size()) {
+      best = disk_.bytes(path);
+    }
   }
-  return {};
+  return best;
 }
 
 void ChunkserverProcess::destroy_core() {

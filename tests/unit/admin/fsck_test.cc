@@ -54,8 +54,9 @@ class AdminFsck : public testing::Test {
   // A file of some blocks on the servers.
   InodeId make_file(const std::string& name, std::size_t size_bytes) {
     const client::OpenedFile file = create(name);
-    EXPECT_TRUE(wait<Unit>([&](auto done) {
-      client.client()->write(file.handle, 0, Buffer::copy_of(std::string(size_bytes, 'x')), done);
+    EXPECT_TRUE(wait<std::uint64_t>([&](auto done) {
+      client.client()->write(file.handle, {.offset = 0},
+                             Buffer::copy_of(std::string(size_bytes, 'x')), done);
     }));
     EXPECT_TRUE(wait<Unit>([&](auto done) { client.client()->sync(file.handle, done); }));
     client.client()->release(file.handle);
@@ -148,7 +149,8 @@ TEST_F(AdminFsck, busy_cluster_has_no_problems) {
     core.create(arguments, {.write = true}, true, [&](Result<client::OpenedFile> file) {
       ASSERT_TRUE(file);
       const client::HandleId handle = file->handle;
-      core.write(handle, 0, Buffer::copy_of(std::string(20'000, 'b')), [&, handle](Status) {
+      const auto text = Buffer::copy_of(std::string(20'000, 'b'));
+      core.write(handle, {.offset = 0}, text, [&, handle](Result<std::uint64_t>) {
         core.sync(handle, [&, handle](Status) {
           core.release(handle);
           const int old = made - 3;

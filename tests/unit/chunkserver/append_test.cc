@@ -99,6 +99,21 @@ TEST_F(AppendTest, damaged_block_followed_by_whole_ones_is_kept_and_never_taken_
   EXPECT_EQ(read_code(0, {kStart + block_total_bytes(5000), 5000, 0, 5000}), ErrorCode::kOk);
 }
 
+// A process killed while it wrote two blocks can leave the second alone whole.
+TEST_F(AppendTest, a_fence_tells_what_is_whole_up_to_a_damaged_block) {
+  start(0);
+  const std::string first = blocks(kStart, {5000});
+  const std::uint32_t torn = end_of(kStart, first);
+  ASSERT_EQ(append_code(0, append_request(kStart, true), first), ErrorCode::kOk);
+  ASSERT_EQ(append_code(0, append_request(torn, true), blocks(torn, {5000, 5000})), ErrorCode::kOk);
+  kill(0);
+  ASSERT_TRUE(node(0).state.flip_bit(chunk_path(".open"), torn + 3000, 1));
+  start(0);
+  const auto fenced = call(0, FenceReplicaRequest{kChunk, Epoch{7}});
+  ASSERT_TRUE(fenced);
+  EXPECT_EQ(fenced->body.replica.length_bytes, torn);
+}
+
 TEST_F(AppendTest, repeated_append_is_answered_again_and_written_once) {
   start_all();
   const std::string frame = blocks(kStart, {5000});

@@ -210,6 +210,16 @@ TEST_F(ReadTest, verification_finds_the_bad_blocks) {
   EXPECT_EQ(call(0, VerifyReplicaRequest{ChunkId{99}}).code(), ErrorCode::kNoSuchChunk);
 }
 
+TEST_F(ReadTest, verification_finds_a_bad_chunk_header) {
+  make_chunk();
+  ASSERT_TRUE(node(0).state.flip_bit(chunk_path(".open"), 33, 3));
+  const auto verified = call(0, VerifyReplicaRequest{kChunk});
+  ASSERT_TRUE(verified);
+  EXPECT_EQ(verified->body.blocks_checked, 3u);
+  EXPECT_EQ(verified->body.bad_block_offsets, std::vector<std::uint32_t>{0});
+  EXPECT_TRUE(verified->body.replica.damaged);
+}
+
 TEST_F(ReadTest, verification_goes_through_a_chunk_of_many_pieces) {
   start(0);
   std::uint32_t at = kStart;

@@ -36,7 +36,10 @@ class ClientSyncTest : public testing::Test {
   }
   void write() {
     ASSERT_TRUE(finish([&](Done<Unit> done) {
-      client_->write(handle_, 0, Buffer::copy_of(std::string("text")), std::move(done));
+      client_->write(handle_, {.offset = 0}, Buffer::copy_of(std::string("text")),
+                     [done = std::move(done)](Result<std::uint64_t> written) {
+                       done(written ? Status(ok()) : Status(std::move(written).error()));
+                     });
     }));
   }
   Status sync() {

@@ -83,7 +83,11 @@ void FakeCluster::master_request(const RpcRequest& request) {
       sessions_.erase(request.envelope.session);
       master_->reply(to, CloseSessionReply{});
       break;
-    case MessageType::kOpenChunk: open_chunk(request); break;
+    case MessageType::kOpenChunk:
+      if (!is_silent_to_opens) {
+        open_chunk(request);
+      }
+      break;
     case MessageType::kSealChunk: seal_chunk(request); break;
     case MessageType::kCommitExtents:
       if (!is_holding_commits) {
@@ -101,6 +105,9 @@ void FakeCluster::master_request(const RpcRequest& request) {
       break;
     case MessageType::kGetExtents: get_extents(request); break;
     case MessageType::kGetAttributes: get_attributes(request); break;
+    case MessageType::kReclaimLeases: master_->reply(to, ReclaimLeasesReply{.lease = 1}); break;
+    case MessageType::kWaitForNotices: break;  // there are none
+    case MessageType::kTakeWriteLease: take_write_lease(request); break;
     default:
       if (!on_other || !on_other(*master_, request)) {
         master_->fail(to, make_error(ErrorCode::kNotSupported));
@@ -298,6 +305,16 @@ void FakeCluster::get_attributes(const RpcRequest& request) {
   const auto body = decode_body<GetAttributesRequest>(request.body);
   ASSERT_TRUE(body.has_value());
   master_->reply(request.reply_address(), AttributesReply{attributes_of(body->inode)});
+}
+
+void FakeCluster::take_write_lease(const RpcRequest& request) {
+  const auto body = decode_body<TakeWriteLeaseRequest>(request.body);
+  ASSERT_TRUE(body.has_value());
+  write_leases.push_back(*body);
+  if (!is_silent_to_write_leases) {
+    master_->reply(request.reply_address(),
+                   TakeWriteLeaseReply{.attributes = attributes_of(body->inode), .lease = 1});
+  }
 }
 
 // --- Chunkservers --------------------------------------------------------------------------------

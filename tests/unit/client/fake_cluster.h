@@ -76,6 +76,8 @@ class FakeCluster {
   std::uint32_t window_pieces_max = kWindowPiecesMax;
   KeepAliveReply keep_alive_reply{.incarnation = 1, .wants_replay = false};
   bool is_holding_commits = false;  // until release_commits
+  bool is_silent_to_opens = false;
+  bool is_silent_to_write_leases = false;
   std::map<NodeId, ErrorCode> append_errors;
   // Runs before an append is looked at; true: it goes unanswered.
   std::function<bool(const AppendRequest&, const Buffer&)> on_append;
@@ -93,6 +95,7 @@ class FakeCluster {
   std::vector<AppendRequest> appends;
   std::vector<CommitExtentsRequest> commits;
   std::vector<OpenChunkRequest> opens;
+  std::vector<TakeWriteLeaseRequest> write_leases;
   std::vector<SealChunkRequest> seals;
   std::uint32_t metadata_syncs = 0;
 
@@ -123,6 +126,7 @@ class FakeCluster {
   FileCommitResult commit_file(const FileCommit& commit, SessionId session);
   void get_extents(const RpcRequest& request);
   void get_attributes(const RpcRequest& request);
+  void take_write_lease(const RpcRequest& request);
   void append(RpcServer& server, const RpcRequest& request);
   AppendReply store(const AppendRequest& request, const Buffer& bulk);
   void check_blocks(const AppendRequest& request, const Buffer& bulk);

@@ -201,6 +201,37 @@ TEST_F(InodeCacheTest, an_own_truncation_cuts_the_extents) {
   EXPECT_EQ(found->front().length_bytes, 30u);
 }
 
+// The kernel would not believe the answer to a question that a second dropping overtook.
+TEST_F(InodeCacheTest,
+       pages_dropped_for_a_notice_are_not_dropped_again_when_the_change_is_learned) {
+  cache_.hold(kFile);
+  cache_.learn(attributes(1), leased(now()));
+  cache_.pages_are_current(kFile);
+  cache_.begin_ending_lease(kFile);
+  cache_.end_lease(kFile);
+  events_.run_for(std::chrono::seconds(1));
+  cache_.learn(attributes(2), leased(now()));
+  EXPECT_TRUE(changed_.empty());
+  EXPECT_TRUE(cache_.pages_are_current(kFile));
+  // What it cached since is of that version.
+  cache_.expire(kFile);
+  events_.run_for(std::chrono::seconds(1));
+  cache_.learn(attributes(3), leased(now()));
+  EXPECT_EQ(changed_, std::vector{kFile});
+}
+
+TEST_F(InodeCacheTest, pages_of_a_closed_file_are_not_dropped_by_a_notice) {
+  cache_.hold(kFile);
+  cache_.learn(attributes(1), leased(now()));
+  cache_.pages_are_current(kFile);
+  cache_.release(kFile);
+  cache_.begin_ending_lease(kFile);
+  cache_.end_lease(kFile);
+  events_.run_for(std::chrono::seconds(1));
+  cache_.learn(attributes(2), leased(now()));
+  EXPECT_FALSE(cache_.pages_are_current(kFile));
+}
+
 TEST_F(InodeCacheTest, pages_of_a_closed_file_are_current_until_its_contents_change) {
   cache_.learn(attributes(1), leased(now()));
   EXPECT_FALSE(cache_.pages_are_current(kFile));

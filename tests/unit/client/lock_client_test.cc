@@ -21,7 +21,7 @@ class LockClientTest : public MasterLinkTest {
  protected:
   void SetUp() override {
     on_other_ = [this](const RpcRequest& request) { return take(request); };
-    link_.on_master_restart([this] { locks_.master_restarted(); });
+    link_.on_must_tell([this] { locks_.tell_all(); });
     start();
   }
 

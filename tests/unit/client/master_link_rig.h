@@ -40,7 +40,8 @@ class MasterLinkTest : public testing::Test {
     ReplyAddress to = request.reply_address();
     if (request.envelope.type == MessageType::kOpenSession) {
       ++session_.value;
-      server_->reply(to, OpenSessionReply{session_, "", incarnation_, 5000, 60000, losses_});
+      server_->reply(to, OpenSessionReply{session_, "", incarnation_, 5000, 60000, losses_,
+                                          session_was_there_});
       return;
     }
     if (request.envelope.type == MessageType::kReclaimLeases) {
@@ -130,6 +131,7 @@ class MasterLinkTest : public testing::Test {
   std::unique_ptr<RpcServer> server_;
   std::uint64_t incarnation_ = 1;
   SessionId session_;
+  bool session_was_there_ = false;
   bool is_silent_ = false;
   bool is_silent_to_keep_alives_ = false;
   bool is_silent_to_syncs_ = false;

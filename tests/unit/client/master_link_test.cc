@@ -65,8 +65,11 @@ TEST_F(MasterLinkTest, calls_wait_for_a_master_that_restarts) {
 
 TEST_F(MasterLinkTest, a_restarted_master_is_told_every_pin) {
   start();
-  link_.leases().on_events(
-      {.kept = [] { return std::vector{InodeId{7}}; }, .drop = {}, .doubt = {}, .lost = {}});
+  link_.leases().on_events({.kept = [] { return std::vector{InodeId{7}}; },
+                            .written = [] { return std::vector{InodeId{8}}; },
+                            .drop = {},
+                            .doubt = {},
+                            .lost = {}});
   link_.pin(InodeId{5});
   link_.pin(InodeId{6});
   events_.run_for(seconds(1));
@@ -77,6 +80,18 @@ TEST_F(MasterLinkTest, a_restarted_master_is_told_every_pin) {
   ASSERT_TRUE(run_until([&] { return reclaims_.size() == 2; }));
   EXPECT_EQ(reclaims_.back().incarnation, 2u);
   EXPECT_EQ(reclaims_.back().inodes, std::vector{InodeId{7}});
+  EXPECT_EQ(reclaims_.back().written, std::vector{InodeId{8}});
+}
+
+// Its first answer was lost and the master started anew meanwhile: it waits to be told.
+TEST_F(MasterLinkTest, a_session_that_was_there_before_is_told_all) {
+  session_was_there_ = true;
+  int told = 0;
+  link_.on_must_tell([&] { ++told; });
+  start();
+  EXPECT_EQ(told, 1);
+  ASSERT_TRUE(run_until([&] { return !keep_alives_.empty(); }));
+  EXPECT_TRUE(keep_alives_.front().full);
 }
 
 TEST_F(MasterLinkTest, a_pin_is_told_within_its_delay_and_an_unpin_later) {

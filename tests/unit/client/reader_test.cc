@@ -117,7 +117,10 @@ class ReaderTest : public testing::Test {
   }
   void write(std::uint64_t offset, const std::string& text) {
     std::optional<Status> done;
-    client_->write(handle_, offset, Buffer::copy_of(text), [&](Status status) { done = status; });
+    client_->write(handle_, {.offset = offset}, Buffer::copy_of(text),
+                   [&](Result<std::uint64_t> at) {
+                     done = at ? Status(ok()) : Status(std::move(at).error());
+                   });
     ASSERT_TRUE(run_until([&] { return done.has_value(); }));
     ASSERT_TRUE(done->has_value());
   }

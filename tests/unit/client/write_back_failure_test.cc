@@ -136,6 +136,25 @@ TEST_F(WriteBackFailureTest, data_whose_chunk_broke_is_lost_after_write_wait_and
   EXPECT_EQ(write_back->lost_writes(kFile), 0u);
 }
 
+// However long: that time does not count, not even when the next chunk breaks, too.
+TEST_F(WriteBackFailureTest, a_master_that_does_not_answer_costs_no_data) {
+  start();
+  ASSERT_EQ(write(kFile, 0, "patience"), ErrorCode::kOk);
+  cluster.is_silent_to_opens = true;
+  for (const std::uint32_t node : {1, 2, 3}) {
+    cluster.append_errors[NodeId{node}] = ErrorCode::kIo;
+  }
+  const auto call = start_flush(kFile, true);
+  run_for(seconds(300));
+  cluster.is_silent_to_opens = false;
+  run_for(seconds(20));
+  EXPECT_FALSE(call->is_done());
+  EXPECT_EQ(visible(kFile), "patience");
+  cluster.append_errors.clear();
+  EXPECT_EQ(finish(call), ErrorCode::kOk);
+  EXPECT_EQ(cluster.contents(kFile), "patience");
+}
+
 TEST_F(WriteBackFailureTest, chunks_that_break_at_once_are_not_opened_without_pause) {
   start();
   ASSERT_EQ(write(kFile, 0, "text"), ErrorCode::kOk);
@@ -291,6 +310,39 @@ TEST_F(WriteBackFailureTest, an_expired_session_costs_no_data) {
   ASSERT_EQ(finish(call), ErrorCode::kOk);
   EXPECT_EQ(cluster.contents(kFile), "firstsecond");
   EXPECT_EQ(write_back->lost_writes(kFile), 0u);
+}
+
+TEST_F(WriteBackFailureTest, after_a_session_nothing_is_committed_before_its_lease_is_back) {
+  has_leases = true;
+  start();
+  ASSERT_EQ(write(kFile, 0, "mine"), ErrorCode::kOk);
+  cluster.expire_session();
+  const auto call = start_flush(kFile, true);
+  ASSERT_TRUE(run_until([&] { return !lost_leases.empty(); }));
+  run_for(seconds(20));
+  EXPECT_FALSE(call->is_done());
+  EXPECT_TRUE(cluster.commits.empty());
+  // The lease may wait for this: nothing is promised for these bytes.
+  auto settled = std::make_shared<Call>();
+  write_back->settle(kFile, into(settled));
+  EXPECT_EQ(finish(settled), ErrorCode::kOk);
+  EXPECT_EQ(visible(kFile), "mine");
+  write_back->lease_taken(kFile);
+  EXPECT_EQ(finish(call), ErrorCode::kOk);
+  EXPECT_EQ(cluster.contents(kFile), "mine");
+}
+
+TEST_F(WriteBackFailureTest, a_refused_lease_loses_what_was_written_under_the_old_one) {
+  has_leases = true;
+  start();
+  ASSERT_EQ(write(kFile, 0, "mine"), ErrorCode::kOk);
+  cluster.expire_session();
+  const auto call = start_flush(kFile, true);
+  ASSERT_TRUE(run_until([&] { return !lost_leases.empty(); }));
+  write_back->lease_refused(kFile, make_error(ErrorCode::kLeaseLost, "another wrote"));
+  EXPECT_EQ(finish(call), ErrorCode::kLeaseLost);
+  EXPECT_EQ(write_back->lost_writes(kFile), 1u);
+  EXPECT_TRUE(cluster.commits.empty());
 }
 
 TEST_F(WriteBackFailureTest, dirty_memory_stays_under_its_share) {

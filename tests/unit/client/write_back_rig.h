@@ -52,6 +52,9 @@ class WriteBackRig : public testing::Test {
       }
       host.scheduler.run_after(read_delay, [done = std::move(done), ranges] { done(ranges); });
     };
+    if (has_leases) {
+      events.lease_lost = [this](InodeId inode) { lost_leases.push_back(inode); };
+    }
     return events;
   }
 
@@ -74,9 +77,16 @@ class WriteBackRig : public testing::Test {
     };
   }
 
+  static Done<std::uint64_t> written_into(const CallPtr& call) {
+    return [done = into(call)](Result<std::uint64_t> written) {
+      done(written ? Status(ok()) : Status(std::move(written).error()));
+    };
+  }
+
   CallPtr start_write(InodeId inode, std::uint64_t offset, const std::string& text) {
     auto call = std::make_shared<Call>();
-    last_wait = write_back->write(inode, kPolicy, offset, Buffer::copy_of(text), into(call));
+    last_wait = write_back->write(inode, kPolicy, {.offset = offset}, Buffer::copy_of(text),
+                                  written_into(call));
     EXPECT_FALSE(call->is_done()) << "answered inside the call";
     return call;
   }
@@ -129,6 +139,8 @@ class WriteBackRig : public testing::Test {
   WriteBack::WaitId last_wait;
   std::size_t committed_extents = 0;
   std::size_t reads = 0;
+  bool has_leases = false;  // before start()
+  std::vector<InodeId> lost_leases;
   Duration read_delay = std::chrono::milliseconds(1);
 };
 

@@ -56,7 +56,8 @@ TEST_F(WriteBackTest, a_write_that_waits_holds_its_bytes_and_not_the_request_the
   const std::weak_ptr<std::string> held = request;
   const auto* const bytes = reinterpret_cast<const std::byte*>(request->data());
   auto call = std::make_shared<Call>();
-  write_back->write(kFile, kPolicy, 0, Buffer(std::move(request), bytes, 5), into(call));
+  write_back->write(kFile, kPolicy, {.offset = 0}, Buffer(std::move(request), bytes, 5),
+                    written_into(call));
   EXPECT_TRUE(held.expired());  // it waits for the first chunk
   ASSERT_EQ(finish(call), ErrorCode::kOk);
   ASSERT_EQ(flush(kFile), ErrorCode::kOk);

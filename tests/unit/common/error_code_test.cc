@@ -20,7 +20,7 @@ TEST(ErrorCodes, each_has_a_name_of_its_own) {
 
 TEST(ErrorCodes, number_from_the_wire_is_checked_before_the_cast) {
   EXPECT_EQ(error_code_from_wire(0), ErrorCode::kOk);
-  EXPECT_EQ(error_code_from_wire(kErrorCodeMax), ErrorCode::kTooManyLocks);
+  EXPECT_EQ(error_code_from_wire(kErrorCodeMax), ErrorCode::kLeaseLost);
   EXPECT_EQ(error_code_from_wire(kErrorCodeMax + 1), ErrorCode::kInternal);
   EXPECT_EQ(error_code_from_wire(0x1'0000), ErrorCode::kInternal);
   EXPECT_EQ(error_code_from_wire(~std::uint64_t{0}), ErrorCode::kInternal);

@@ -217,6 +217,7 @@ Extent ChunkRig::append(const OpenChunkReply& chunk, std::uint64_t file_offset,
 }
 
 FileCommitResult ChunkRig::commit(InodeId inode, std::vector<Extent> extents, bool durable) {
+  (void)client->ask(TakeWriteLeaseRequest{.inode = inode});  // a refusal shows in the commit
   FileCommit file;
   file.inode = inode;
   file.extents = std::move(extents);

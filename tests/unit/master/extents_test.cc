@@ -131,7 +131,11 @@ TEST_F(Extents, commits_that_cannot_be_are_refused_file_by_file) {
   foreign.files.resize(1);
   foreign.files[0].inode = file;
   foreign.files[0].extents = {good};
-  const auto refused = other.change(foreign);
+  auto refused = other.change(foreign);
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(error_code_from_wire(refused->results[0].code), ErrorCode::kLeaseLost);
+  ASSERT_TRUE(other.ask(TakeWriteLeaseRequest{.inode = file}));
+  refused = other.change(foreign);
   ASSERT_TRUE(refused);
   EXPECT_EQ(error_code_from_wire(refused->results[0].code), ErrorCode::kNoSuchChunk);
 

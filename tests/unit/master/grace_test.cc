@@ -99,6 +99,21 @@ TEST_F(GraceTest, what_the_power_took_is_made_again_as_it_was) {
   EXPECT_EQ(look("f19"), ErrorCode::kOk);
 }
 
+TEST_F(GraceTest, what_was_closed_before_the_loss_is_not_open_after_its_replay) {
+  sync();
+  CreateRequest create = create_request(kRootInode, "f", kFile);
+  create.pin = true;
+  const std::string change = told(*client, create);
+  const InodeId inode = client->stamp.inode;
+  ASSERT_TRUE(client->keep_alive({}, {inode}));
+  start_after_power_loss();
+  other.begin_replay({});
+  ASSERT_TRUE(client->replay({change}));
+  EXPECT_EQ(client->unlink("f"), ErrorCode::kOk);
+  run_for(seconds(15));  // as long as somebody might be about to open it
+  EXPECT_EQ(*store().orphan_count(), 0u);
+}
+
 TEST_F(GraceTest, changes_of_two_sessions_are_applied_in_their_old_order) {
   sync();
   std::vector<std::string> mine;

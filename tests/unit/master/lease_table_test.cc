@@ -31,12 +31,24 @@ LeaseChange change_of(InodeId inode, bool contents = false, std::vector<std::str
   return {.inode = inode, .contents = contents, .names = std::move(names), .new_names = {}};
 }
 
+LeaseChange settling(InodeId inode) {
+  return {.inode = inode, .contents = false, .settle = true, .names = {}, .new_names = {}};
+}
+
 class LeaseTableTest : public testing::Test {
  protected:
   std::vector<LeaseTable::Awaited> announce(SessionId by, const std::vector<LeaseChange>& changes) {
     std::vector<LeaseTable::Awaited> awaited;
     table.announce(by, changes, noticed, awaited);
     return awaited;
+  }
+
+  void acknowledge(SessionId session, std::uint64_t handled,
+                   std::vector<std::uint64_t> also_handled = {}) {
+    table.acknowledge(session, {.incarnation = 1,
+                                .received = handled,
+                                .handled = handled,
+                                .also_handled = std::move(also_handled)});
   }
 
   LeaseTable table{kFirst, 100};
@@ -50,8 +62,9 @@ TEST_F(LeaseTableTest, change_waits_for_every_other_holder) {
   const auto awaited = announce(kAnn, {change_of(kFile, true)});
   ASSERT_EQ(awaited.size(), 2u);
   EXPECT_FALSE(table.is_acknowledged(awaited[0]));
+  EXPECT_EQ(table.unhandled_count(), 2u);
   EXPECT_EQ(table.take_unsent(), (std::set<SessionId>{kBob, kCid}));
-  table.acknowledge(kBob, table.number(kBob));
+  acknowledge(kBob, table.number(kBob));
   EXPECT_TRUE(table.is_acknowledged(awaited[0]));
   EXPECT_FALSE(table.is_acknowledged(awaited[1]));
   table.forget(kCid);
@@ -64,6 +77,21 @@ TEST_F(LeaseTableTest, nobody_is_told_what_he_does_not_hold) {
   EXPECT_TRUE(table.take_unsent().empty());
 }
 
+TEST_F(LeaseTableTest, who_keeps_a_name_is_told_what_it_stood_for) {
+  ASSERT_TRUE(table.grant(kBob, directory(kDirectory)));
+  announce(kAnn, {change_of(kDirectory, false, {"a"}), change_of(kFile)});
+  const auto told = table.notices(kBob, kFirst).at(0).changes;
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(told[1].inode, kFile);
+}
+
+TEST_F(LeaseTableTest, a_name_that_is_made_while_a_change_waits_is_announced_when_that_goes_on) {
+  ASSERT_TRUE(table.grant(kBob, directory(kDirectory)));
+  EXPECT_EQ(announce(kAnn, {change_of(kDirectory, false, {"a"})}).size(), 1u);
+  EXPECT_EQ(announce(kAnn, {change_of(kDirectory, false, {"a", "b"})}).size(), 1u);
+  EXPECT_TRUE(announce(kAnn, {change_of(kDirectory, false, {"a", "b"})}).empty());
+}
+
 TEST_F(LeaseTableTest, a_change_is_announced_to_each_holder_once) {
   ASSERT_TRUE(table.grant(kBob, directory(kDirectory)));
   EXPECT_EQ(announce(kAnn, {change_of(kDirectory, false, {"a"})}).size(), 1u);
@@ -73,12 +101,12 @@ TEST_F(LeaseTableTest, a_change_is_announced_to_each_holder_once) {
 TEST_F(LeaseTableTest, lease_ends_with_contents_and_outlives_other_changes) {
   ASSERT_TRUE(table.grant(kBob, file(kFile)));
   announce(kAnn, {change_of(kFile, false)});
-  table.acknowledge(kBob, table.number(kBob));
+  acknowledge(kBob, table.number(kBob));
   EXPECT_EQ(table.count(), 1u);
   noticed.clear();
   announce(kAnn, {change_of(kFile, true)});
   EXPECT_EQ(table.count(), 1u);  // until it is acknowledged
-  table.acknowledge(kBob, table.number(kBob));
+  acknowledge(kBob, table.number(kBob));
   EXPECT_EQ(table.count(), 0u);
   noticed.clear();
   EXPECT_TRUE(announce(kAnn, {change_of(kFile, true)}).empty());
@@ -100,17 +128,17 @@ TEST_F(LeaseTableTest, notices_come_in_order_and_until_they_are_acknowledged) {
   announce(kAnn, {change_of(kFile, true)});
   announce(kAnn, {change_of(kDirectory, false, {"x"})});
   const auto both = table.notices(kBob, kFirst);
-  EXPECT_EQ(both.number, kFirst + 2);
-  ASSERT_EQ(both.changes.size(), 2u);
-  EXPECT_EQ(both.changes[0], change_of(kFile, true));
+  ASSERT_EQ(both.size(), 2u);
+  EXPECT_EQ(both[1].number, kFirst + 2);
+  EXPECT_EQ(both[0].changes, std::vector{change_of(kFile, true)});
   const auto second = table.notices(kBob, kFirst + 1);
-  ASSERT_EQ(second.changes.size(), 1u);
-  EXPECT_EQ(second.changes[0], change_of(kDirectory, false, {"x"}));
+  ASSERT_EQ(second.size(), 1u);
+  EXPECT_EQ(second[0].changes, std::vector{change_of(kDirectory, false, {"x"})});
   EXPECT_TRUE(table.has_yet_to_drop(kBob, kFile));
-  table.acknowledge(kBob, kFirst + 1);
+  acknowledge(kBob, kFirst + 1);
   EXPECT_FALSE(table.has_yet_to_drop(kBob, kFile));
   EXPECT_TRUE(table.has_yet_to_drop(kBob, kDirectory));
-  EXPECT_TRUE(table.notices(kBob, kFirst + 2).changes.empty());
+  EXPECT_TRUE(table.notices(kBob, kFirst + 2).empty());
 }
 
 TEST_F(LeaseTableTest, above_the_limit_the_oldest_files_of_the_largest_holder_are_recalled) {
@@ -119,9 +147,9 @@ TEST_F(LeaseTableTest, above_the_limit_the_oldest_files_of_the_largest_holder_ar
   }
   EXPECT_FALSE(table.grant(kAnn, file(kFile)));
   const auto notices = table.notices(kBob, kFirst);
-  ASSERT_FALSE(notices.changes.empty());
-  EXPECT_EQ(notices.changes[0], change_of(InodeId{100}, true));
-  table.acknowledge(kBob, notices.number);
+  ASSERT_EQ(notices.size(), 1u);
+  EXPECT_EQ(notices[0].changes[0], change_of(InodeId{100}, true));
+  acknowledge(kBob, notices[0].number);
   EXPECT_TRUE(table.grant(kAnn, file(kFile)));
   EXPECT_LE(table.count(), 100u);
 }
@@ -130,10 +158,90 @@ TEST_F(LeaseTableTest, a_lease_being_taken_back_is_not_granted_before_that_is_ac
   ASSERT_TRUE(table.grant(kBob, file(kFile)));
   announce(kAnn, {change_of(kFile, true)});  // and the change is withdrawn: nothing waits
   EXPECT_FALSE(table.grant(kBob, file(kFile)));
-  table.acknowledge(kBob, table.number(kBob));
+  acknowledge(kBob, table.number(kBob));
   EXPECT_TRUE(table.grant(kBob, file(kFile)));
   noticed.clear();
   EXPECT_EQ(announce(kAnn, {change_of(kFile, true)}).size(), 1u);
+}
+
+// --- Write leases --------------------------------------------------------------------------------
+
+TEST_F(LeaseTableTest, a_slow_notice_does_not_hold_up_the_acknowledgement_of_others) {
+  ASSERT_TRUE(table.grant(kBob, file(kFile)));
+  ASSERT_TRUE(table.grant(kBob, directory(kDirectory)));
+  const auto slow = announce(kAnn, {change_of(kFile, true)});
+  const auto quick = announce(kAnn, {change_of(kDirectory)});
+  acknowledge(kBob, kFirst, {kFirst + 2});
+  EXPECT_FALSE(table.is_acknowledged(slow.at(0)));
+  EXPECT_TRUE(table.is_acknowledged(quick.at(0)));
+  acknowledge(kBob, kFirst + 2);
+  EXPECT_TRUE(table.is_acknowledged(slow.at(0)));
+}
+
+TEST_F(LeaseTableTest, who_writes_is_alone_and_shares_again_when_settled) {
+  table.begin_writing(kAnn, kFile);
+  EXPECT_TRUE(table.may_write(kAnn, kFile));
+  EXPECT_TRUE(table.is_written_by_other(kBob, kFile));
+  EXPECT_FALSE(table.grant(kBob, file(kFile)));
+  const auto awaited = announce(kBob, {settling(kFile)});
+  ASSERT_EQ(awaited.size(), 1u);
+  EXPECT_EQ(table.notices(kAnn, kFirst).at(0).changes, std::vector{settling(kFile)});
+  acknowledge(kAnn, table.number(kAnn));
+  EXPECT_TRUE(table.is_acknowledged(awaited[0]));
+  EXPECT_FALSE(table.may_write(kAnn, kFile));
+  EXPECT_TRUE(table.grant(kBob, file(kFile)));
+  EXPECT_EQ(table.count(), 2u);
+}
+
+TEST_F(LeaseTableTest, only_the_writer_hears_that_it_must_settle) {
+  ASSERT_TRUE(table.grant(kBob, file(kFile)));
+  EXPECT_TRUE(announce(kAnn, {settling(kFile)}).empty());
+}
+
+TEST_F(LeaseTableTest, any_change_by_others_ends_a_write_lease) {
+  table.begin_writing(kAnn, kFile);
+  EXPECT_EQ(announce(kBob, {change_of(kFile)}).size(), 1u);
+  EXPECT_EQ(table.notices(kAnn, kFirst).at(0).changes, std::vector{change_of(kFile, true)});
+  acknowledge(kAnn, table.number(kAnn));
+  EXPECT_EQ(table.count(), 0u);
+}
+
+// A change that waits was told to the lease before: the new one has not heard of it.
+TEST_F(LeaseTableTest, a_write_lease_taken_while_a_change_waits_hears_of_it) {
+  ASSERT_TRUE(table.grant(kAnn, file(kFile)));
+  EXPECT_EQ(announce(kBob, {change_of(kFile)}).size(), 1u);
+  acknowledge(kAnn, table.number(kAnn));  // attributes alone: the lease goes on
+  table.begin_writing(kAnn, kFile);
+  EXPECT_EQ(announce(kBob, {change_of(kFile)}).size(), 1u);
+}
+
+// The kernel has pages that were written to by way of memory, and stores them when they are
+// dropped.
+TEST_F(LeaseTableTest, who_has_yet_to_drop_a_file_may_store_it) {
+  ASSERT_TRUE(table.grant(kAnn, file(kFile)));
+  EXPECT_FALSE(table.may_store(kAnn, kFile));
+  announce(kBob, {change_of(kFile, true)});
+  EXPECT_TRUE(table.may_store(kAnn, kFile));
+  acknowledge(kAnn, table.number(kAnn));
+  EXPECT_FALSE(table.may_store(kAnn, kFile));
+}
+
+TEST_F(LeaseTableTest, a_write_lease_goes_with_its_session_and_its_file) {
+  table.begin_writing(kAnn, kFile);
+  table.forget(kAnn);
+  table.begin_writing(kBob, kFile);
+  table.erase(kFile);
+  table.begin_writing(kCid, kFile);
+  EXPECT_TRUE(table.may_write(kCid, kFile));
+  EXPECT_EQ(table.written_count(), 1u);
+}
+
+TEST_F(LeaseTableTest, write_leases_are_reclaimed) {
+  table.expect_reclaim(kBob);
+  ASSERT_TRUE(table.reclaim(
+      kBob, {.incarnation = 1, .page = 0, .pages = 1, .inodes = {}, .written = {kFile}}));
+  EXPECT_TRUE(table.may_write(kBob, kFile));
+  EXPECT_EQ(table.count(), 1u);
 }
 
 TEST_F(LeaseTableTest, reclaimed_leases_count_and_late_pages_do_not) {

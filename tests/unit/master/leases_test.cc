@@ -27,6 +27,10 @@ class LeasesTest : public MasterRig {
                                               .sequence = client->sequence,
                                               .acknowledged = client->sequence - 1});
   }
+  template <class Request>
+  Answer<typename Request::Reply> begin_as(TestClient& who, const Request& request) {
+    return who.begin(request, CallOptions{.session = who.session});
+  }
   template <class Reply>
   bool is_answered(const Answer<Reply>& answer, Duration within = seconds(1)) {
     return events.run_until([&] { return answer->has_value(); }, within);
@@ -135,6 +139,94 @@ TEST_F(LeasesTest, a_change_repeated_while_it_waits_is_made_once) {
   ASSERT_TRUE(
       events.run_until([&] { return first->has_value() || second->has_value(); }, seconds(1)));
   EXPECT_TRUE(first->has_value() ? **first : **second);
+}
+
+// --- Write leases --------------------------------------------------------------------------------
+
+TEST_F(LeasesTest, who_asks_about_a_file_waits_until_its_writer_has_stored_what_it_wrote) {
+  const InodeId file = client->make_file("f");
+  ASSERT_NE(client->ask(TakeWriteLeaseRequest{.inode = file})->lease, 0u);
+  client->drops_at_once = false;
+  const auto attributes = begin_as(*other, GetAttributesRequest{.inode = file});
+  const auto entry = begin_as(*other, LookupRequest{.parent = kRootInode, .name = "f"});
+  const auto extents =
+      begin_as(*other, GetExtentsRequest{.inode = file, .offset = 0, .length_bytes = 1});
+  const auto data = begin_as(*other, SeekRequest{.inode = file, .offset = 0, .kind = 0});
+  EXPECT_FALSE(is_answered(attributes));
+  ASSERT_FALSE(client->noticed.empty());
+  EXPECT_TRUE(client->noticed[0].settle);
+  EXPECT_FALSE(client->noticed[0].contents);
+  // The writer itself is answered.
+  EXPECT_TRUE(client->ask(GetAttributesRequest{.inode = file}));
+  // So is a listing, which says that it does not know.
+  const auto listed = other->ask(ReadDirectoryRequest{.inode = kRootInode, .cookie = 0});
+  ASSERT_TRUE(listed);
+  EXPECT_TRUE(listed->entries.at(0).is_written);
+  EXPECT_NE(listed->lease, 0u);
+  EXPECT_FALSE(entry->has_value() || extents->has_value() || data->has_value());
+  client->acknowledge_notices();
+  ASSERT_TRUE(is_answered(attributes) && is_answered(entry) && is_answered(extents) &&
+              is_answered(data));
+  EXPECT_NE((**attributes)->lease, 0u);
+}
+
+TEST_F(LeasesTest, a_write_lease_is_taken_when_all_others_have_dropped_the_file) {
+  const InodeId file = client->make_file("f");
+  other->attributes(file);
+  other->drops_at_once = false;
+  const auto taken = begin_as(*client, TakeWriteLeaseRequest{.inode = file});
+  EXPECT_FALSE(is_answered(taken));
+  ASSERT_EQ(other->noticed.size(), 1u);
+  EXPECT_TRUE(other->noticed[0].contents);
+  // Who is asked to drop it cannot have it before it said so.
+  const auto contended = begin_as(*other, TakeWriteLeaseRequest{.inode = file});
+  EXPECT_FALSE(is_answered(contended));
+  client->drops_at_once = false;
+  other->acknowledge_notices();
+  ASSERT_TRUE(is_answered(taken));
+  EXPECT_NE((**taken)->lease, 0u);
+  EXPECT_FALSE(is_answered(contended));
+  client->acknowledge_notices();
+  ASSERT_TRUE(is_answered(contended));
+  EXPECT_NE((**contended)->lease, 0u);
+}
+
+TEST_F(LeasesTest, a_new_file_is_its_makers_to_write) {
+  CreateRequest create = create_request(kRootInode, "f", kModeRegular | 0644);
+  create.pin = true;
+  const auto made = client->change(create);
+  ASSERT_TRUE(made);
+  EXPECT_TRUE(made->may_write);
+  client->drops_at_once = false;
+  create.existing_is_ok = true;
+  ++other->sequence;
+  const auto opened = other->begin(
+      create,
+      CallOptions{.session = other->session, .sequence = other->sequence, .acknowledged = 0});
+  EXPECT_FALSE(is_answered(opened));
+  client->acknowledge_notices();
+  ASSERT_TRUE(is_answered(opened));
+  EXPECT_FALSE((**opened)->may_write);
+}
+
+TEST_F(LeasesTest, bytes_over_what_another_changed_are_refused) {
+  const InodeId file = client->make_file("f");
+  const std::uint64_t version = client->attributes(file).data_version;
+  EXPECT_TRUE(client->ask(TakeWriteLeaseRequest{.inode = file, .data_version = version}));
+  ASSERT_TRUE(other->change(size_of(file, 77)));
+  EXPECT_EQ(client->ask(TakeWriteLeaseRequest{.inode = file, .data_version = version}).code(),
+            ErrorCode::kLeaseLost);
+}
+
+TEST_F(LeasesTest, a_dead_writer_is_waited_for_until_its_session_ends) {
+  const InodeId file = client->make_file("f");
+  ASSERT_TRUE(other->ask(TakeWriteLeaseRequest{.inode = file}));
+  network.drop_host("other");
+  other.reset();
+  const auto answer = begin_as(*client, GetAttributesRequest{.inode = file});
+  EXPECT_FALSE(is_answered(answer, kSessionTimeout / 2));
+  ASSERT_TRUE(client->keep_alive({}, {}));
+  EXPECT_TRUE(is_answered(answer, kSessionTimeout));
 }
 
 TEST_F(LeasesTest, reclaimed_leases_are_honoured_by_the_next_master) {

@@ -37,10 +37,13 @@ TEST_F(Sessions, opening_again_with_the_same_nonce_is_the_same_session) {
   EXPECT_EQ(first->session, second->session);
   EXPECT_EQ(first->cluster_id, kTestCluster);
   EXPECT_EQ(first->session_timeout_ms, 20'000u);
+  EXPECT_FALSE(first->was_there);
+  EXPECT_TRUE(second->was_there);
   restart_after_kill();
   const auto third = client->ask(request);
   ASSERT_TRUE(third);
   EXPECT_EQ(third->session, first->session);
+  EXPECT_TRUE(third->was_there);
   EXPECT_NE(third->incarnation, first->incarnation);
 }
 

@@ -67,12 +67,14 @@ void TestClient::poll(std::uint64_t handled) {
           reclaim();
           return;
         }
-        if (reply->body.changes.empty()) {
+        if (reply->body.notices.empty()) {
           return;  // made way for a newer one
         }
-        const std::uint64_t before = std::exchange(notice_number_, reply->body.number);
-        noticed.insert(noticed.end(), reply->body.changes.begin(), reply->body.changes.end());
-        poll(drops_at_once ? notice_number_ : before);
+        notice_number_ = reply->body.notices.back().number;
+        for (const LeaseNotice& notice : reply->body.notices) {
+          noticed.insert(noticed.end(), notice.changes.begin(), notice.changes.end());
+        }
+        poll(drops_at_once ? notice_number_ : handled);
       });
 }
 

@@ -1,0 +1,95 @@
+// The write leases of this client: while it has one, no other client keeps anything of the file,
+// and what is written here may be buffered.
+//
+// A lease is had from the answer that gives it until it is settled: another client asks (a notice),
+// or the last commit of a closed file gives it up. From the beginning of that on writes wait, and
+// when all that was written is stored it is over; then a write asks for it anew. While the master
+// is not heard nothing is written, but a lease lasts as long as the session. When that is over,
+// what was written and is not stored may only be stored if nobody has changed the file since:
+// `data_version` tells the master.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "common/world.h"
+#include "fuse-client/core/inode_cache.h"
+#include "fuse-client/core/lifetime.h"
+#include "fuse-client/core/master_link.h"
+
+namespace dfs::client {
+
+class WriteLeases {
+ public:
+  struct Events {
+    std::function<bool(InodeId)> is_dirty;
+    // The file may be written (again).
+    std::function<void(InodeId)> taken;
+    std::function<bool(InodeId)> is_open;
+    // It may not: kLeaseLost (what is buffered may not be stored, what waits asks again), or why
+    // the file cannot be written at all.
+    std::function<void(InodeId, Error)> refused;
+  };
+
+  // Takes MasterLink::on_new_session too.
+  WriteLeases(World world, MasterLink& master, InodeCache& inodes, Events events);
+  WriteLeases(const WriteLeases&) = delete;
+  WriteLeases& operator=(const WriteLeases&) = delete;
+
+  bool may_write(InodeId inode) const;
+  // Pages of a mapped file are written to without asking, under whatever lease there is. They come
+  // when the kernel is to drop them, and must not wait for what waits for that.
+  bool may_write_back(InodeId inode) const;
+  // Asks for it, if that is not done already; an answer comes by the events.
+  void want(InodeId inode);
+  // An answer of the master bears it.
+  void granted(InodeId inode);
+
+  // It is going to end, though perhaps not by this settling: writes wait. `writes_back`: see above.
+  void begin_settling(InodeId inode, bool writes_back = false);
+  void stop_writing_back(InodeId inode);
+  // Counts against begin_settling. `is_over`: all is stored, the lease has ended.
+  void end_settling(InodeId inode, bool is_over);
+  bool is_held(InodeId inode) const;
+  std::vector<InodeId> held() const;
+  // The file is closed and clean: with others like it, the lease is given up in a moment.
+  void release_soon(InodeId inode);
+  // What is known of inodes is about to be forgotten: notes what versions are written over.
+  void note_versions();
+  // The master refused to store what was written under it, or the session is over: asks for it, for
+  // the same contents.
+  void lost(InodeId inode);
+  void forget(InodeId inode) { files_.erase(inode); }
+
+ private:
+  struct File {
+    bool is_held = false;
+    bool is_asking = false;
+    bool writes_back = false;
+    std::uint32_t settlings = 0;
+    std::uint64_t noted_version = 0;
+    std::uint64_t data_version = 0;  // that lost bytes were written over; 0: there are none
+  };
+
+  void ask(InodeId inode);
+  void ask_later(InodeId inode, Duration delay);
+  void answered(const TakeWriteLeaseRequest& request, Result<TakeWriteLeaseReply> reply,
+                MonoTime sent_at);
+  void session_replaced();
+  void lose(InodeId inode, File& file);
+  void release_now();
+  void tidy(InodeId inode);
+
+  World world_;
+  MasterLink& master_;
+  InodeCache& inodes_;
+  Events events_;
+  std::map<InodeId, File> files_;
+  std::set<InodeId> to_release_;
+  Timer release_timer_;
+  Lifetime lifetime_;
+};
+
+}  // namespace dfs::client

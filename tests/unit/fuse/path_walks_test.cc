@@ -1,0 +1,79 @@
+#include "fuse-client/fuse/path_walks.h"
+
+#include <gtest/gtest.h>
+
+namespace dfs::fuse {
+namespace {
+
+constexpr pid_t kCaller = 10, kOther = 11;
+constexpr InodeId kDirectory{3}, kFile{7}, kNext{8};
+
+class PathWalksTest : public testing::Test {
+ protected:
+  bool is_told(pid_t caller, InodeId inode, Use use, bool is_suspect = true) {
+    return walks.must_walk_again(caller, inode, use, is_suspect, now);
+  }
+  bool asks_attributes(pid_t caller, InodeId inode, bool is_suspect = true) {
+    return !is_told(caller, inode, Use::kAttributes, is_suspect);
+  }
+  bool opens(pid_t caller, InodeId inode) { return !is_told(caller, inode, Use::kOpen); }
+  void found(pid_t caller, InodeId inode) { walks.found(caller, inode, now); }
+
+  PathWalks walks;
+  MonoTime now{};
+};
+
+TEST_F(PathWalksTest, who_asked_for_the_name_again_may_use_what_it_found_once) {
+  EXPECT_FALSE(asks_attributes(kCaller, kFile));
+  found(kCaller, kDirectory);
+  found(kCaller, kFile);
+  EXPECT_TRUE(asks_attributes(kCaller, kFile));
+  EXPECT_FALSE(asks_attributes(kCaller, kFile));
+}
+
+TEST_F(PathWalksTest, to_open_takes_the_permissions_before) {
+  EXPECT_FALSE(opens(kCaller, kFile));
+  EXPECT_TRUE(asks_attributes(kCaller, kDirectory, false));
+  found(kCaller, kFile);
+  EXPECT_TRUE(asks_attributes(kCaller, kFile));
+  EXPECT_TRUE(opens(kCaller, kFile));
+  EXPECT_FALSE(asks_attributes(kCaller, kFile));
+}
+
+TEST_F(PathWalksTest, an_inode_that_turns_suspect_on_the_way_was_found_all_the_same) {
+  EXPECT_FALSE(opens(kCaller, kFile));
+  found(kCaller, kFile);
+  EXPECT_TRUE(asks_attributes(kCaller, kFile, false));
+  EXPECT_TRUE(opens(kCaller, kFile));
+}
+
+TEST_F(PathWalksTest, what_the_name_stands_for_now_may_be_another_file) {
+  EXPECT_FALSE(asks_attributes(kCaller, kFile));
+  found(kCaller, kNext);
+  EXPECT_TRUE(asks_attributes(kCaller, kNext));
+}
+
+TEST_F(PathWalksTest, what_another_found_does_not_count) {
+  EXPECT_FALSE(asks_attributes(kCaller, kFile));
+  found(kOther, kFile);
+  EXPECT_FALSE(asks_attributes(kCaller, kFile));
+  EXPECT_FALSE(asks_attributes(kOther, kFile));
+}
+
+TEST_F(PathWalksTest, what_was_found_long_ago_does_not_count) {
+  EXPECT_FALSE(asks_attributes(kCaller, kFile));
+  found(kCaller, kFile);
+  now += kWalkTime + std::chrono::milliseconds(1);
+  EXPECT_FALSE(asks_attributes(kCaller, kFile));
+}
+
+TEST_F(PathWalksTest, callers_beyond_the_limit_walk_once_more) {
+  for (std::size_t i = 0; i <= kWalksMax; ++i) {
+    EXPECT_FALSE(asks_attributes(static_cast<pid_t>(i + 1), kFile));
+  }
+  found(1, kFile);
+  EXPECT_FALSE(asks_attributes(1, kFile));
+}
+
+}  // namespace
+}  // namespace dfs::fuse
