@@ -167,7 +167,7 @@ class Cluster:
     """servers: how many chunkservers. space_mib: each gets a filesystem of its own of that size."""
 
     def __init__(self, servers=3, replicas=2, min_replicas=None, space_mib=None, host="127.0.0.1",
-                 master_options=(), server_options=()):
+                 master_options=(), server_options=(), master_program="dfs-master"):
         self.folder = tempfile.mkdtemp(prefix="dfs-test-", dir=SCRATCH)
         self.host = host
         self.bracketed = f"[{host}]" if ":" in host else host
@@ -179,7 +179,7 @@ class Cluster:
         if min_replicas is not None:
             options += ["--min-replicas", min_replicas]
         self.master = Daemon(self.folder, "master", [
-            program("dfs-master"), "--listen", self.address, "--data", self.make_folder("master"), *options])
+            program(master_program), "--listen", self.address, "--data", self.make_folder("master"), *options])
         self.servers = [self.new_server(i, ports[i + 1], space_mib) for i in range(servers)]
 
     def make_folder(self, name):

@@ -1,0 +1,137 @@
+// Objects whose operations must look as if made one at a time, each at some moment between its call
+// and its answer: the directory, the contents of one file, one lock.
+//
+// An object is a function of states. An operation is explained by a state in two ways:
+//  - observe(): it changes nothing and its answer is right now. It is done as soon as that is so,
+//    since to have done it earlier leaves everything else as possible as it was;
+//  - steps(): it changes the state, or decides something on the way to that.
+// How far an operation has come is its stage; some take several moments, as in any kernel:
+//  - link resolves the old name, and later makes the new one;
+//  - stat resolves the name, and later asks the inode;
+//  - a rename that does nothing, since both names are of one file, looked at one after the other;
+//  - a listing is right if each entry was true at some moment of the call, and each name that is
+//    missing was absent at some moment (POSIX promises no more); the same goes for a read that got
+//    parts of several writes.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/coherence/history.h"
+
+namespace dfs::coherence {
+
+using State = std::vector<std::uint64_t>;
+using Stage = std::uint64_t;
+constexpr Stage kBegun = 0;
+constexpr Stage kDone = std::numeric_limits<Stage>::max();
+
+struct Step {
+  State state;
+  Stage stage = kDone;
+  // If set, an inode known as `bound_from` until now is `bound_to`, also in other stages.
+  std::uint64_t bound_from = 0, bound_to = 0;
+};
+
+class Object {
+ public:
+  Object() = default;
+  Object(const Object&) = delete;
+  Object& operator=(const Object&) = delete;
+  virtual ~Object() = default;
+
+  virtual State initial() const = 0;
+  // The stage of an operation that is under way while the object is in this state.
+  virtual Stage observe(const State& state, const Operation& op, Stage stage) const = 0;
+  virtual void steps(const State& state, const Operation& op, Stage stage,
+                     std::vector<Step>& steps) const = 0;
+  // The operation is complete, and explained.
+  virtual void learn(const Operation&) {}
+  // What was learned need not stand in states any more.
+  virtual void tidy(State&) const {}
+  virtual std::string describe(const State& state) const = 0;
+};
+
+// All names of one directory, which is empty at first, and how many links each file has.
+// Inode numbers are not used again.
+class Directory final : public Object {
+ public:
+  // Precondition: so few names that they and a listing fit a stage.
+  explicit Directory(std::vector<std::string> names) : names_(std::move(names)) {}
+  static constexpr std::size_t kNamesMax = 20;
+
+  State initial() const override { return State(names_.size(), 0); }
+  Stage observe(const State& state, const Operation& op, Stage stage) const override;
+  void steps(const State& state, const Operation& op, Stage stage,
+             std::vector<Step>& steps) const override;
+  void learn(const Operation& op) override;
+  void tidy(State& state) const override;
+  std::string describe(const State& state) const override;
+
+ private:
+  // A state is the inode of each name, 0 for none, and behind that, sorted, the inodes that were
+  // born and not yet learned of.
+  std::size_t index_of(const std::string& name) const;
+  std::uint64_t at(const State& state, const std::string& name) const;
+  std::uint32_t links(const State& state, std::uint64_t inode) const;
+  bool is_born(const State& state, std::uint64_t inode) const;
+  void bear(State& state, std::uint64_t inode) const;
+  Stage observe_refusal(const State& state, const Operation& op, Stage stage) const;
+  Stage observe_listing(const State& state, const Operation& op, Stage stage) const;
+  void creations(const State& state, const Operation& op, std::vector<Step>& steps) const;
+  void renames(const State& state, const Operation& op, Stage stage,
+               std::vector<Step>& steps) const;
+  void links_made(const State& state, const Operation& op, Stage stage,
+                  std::vector<Step>& steps) const;
+  void bindings(const State& state, const Operation& op, Stage stage,
+                std::vector<Step>& steps) const;
+
+  const std::vector<std::string> names_;  // sorted
+  std::set<std::uint64_t> seen_;          // born for sure
+};
+
+// A file of a few slots; empty at first. A state is its size and the id in each slot.
+class SlotFile final : public Object {
+ public:
+  SlotFile(std::uint32_t slots, std::uint32_t slot_bytes) : slots_(slots), bytes_(slot_bytes) {}
+
+  State initial() const override { return State(1 + slots_, 0); }
+  Stage observe(const State& state, const Operation& op, Stage stage) const override;
+  void steps(const State& state, const Operation& op, Stage stage,
+             std::vector<Step>& steps) const override;
+  std::string describe(const State& state) const override;
+
+ private:
+  const std::uint32_t slots_, bytes_;
+};
+
+// A file that is only appended to; empty at first. A state is the ids in it.
+class AppendFile final : public Object {
+ public:
+  explicit AppendFile(std::uint32_t record_bytes) : bytes_(record_bytes) {}
+
+  State initial() const override { return {}; }
+  Stage observe(const State& state, const Operation& op, Stage stage) const override;
+  void steps(const State& state, const Operation& op, Stage stage,
+             std::vector<Step>& steps) const override;
+  std::string describe(const State& state) const override;
+
+ private:
+  const std::uint32_t bytes_;
+};
+
+// An exclusive lock of one byte; free at first. A state is who has it, plus one.
+class Lock final : public Object {
+ public:
+  State initial() const override { return {0}; }
+  Stage observe(const State& state, const Operation& op, Stage stage) const override;
+  void steps(const State& state, const Operation& op, Stage stage,
+             std::vector<Step>& steps) const override;
+  std::string describe(const State& state) const override;
+};
+
+}  // namespace dfs::coherence

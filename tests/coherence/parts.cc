@@ -1,0 +1,139 @@
+#include "tests/coherence/parts.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace dfs::coherence {
+namespace {
+
+bool is_locking(Kind kind) {
+  return kind == Kind::kLock || kind == Kind::kTryLock || kind == Kind::kUnlock;
+}
+
+bool is_of_contents(Kind kind) {
+  return kind == Kind::kWrite || kind == Kind::kRead || kind == Kind::kTruncate ||
+         kind == Kind::kAppend || kind == Kind::kReadAll;
+}
+
+bool is_paused(const Operation& op, const std::vector<Pause>& pauses) {
+  return std::any_of(pauses.begin(), pauses.end(), [&](const Pause& pause) {
+    return pause.mount == op.mount && op.invoked_ns <= pause.to_ns &&
+           op.completed_ns >= pause.from_ns;
+  });
+}
+
+Result<Part> directory_part(const History& history) {
+  std::set<std::string> names;
+  History of_directory;
+  for (const Operation& op : history) {
+    if (is_locking(op.kind) || is_of_contents(op.kind)) {
+      continue;
+    }
+    for (const std::string& name : {op.name, op.other}) {
+      if (!name.empty()) {
+        names.insert(name);
+      }
+    }
+    for (const Entry& entry : op.listing) {
+      names.insert(entry.name);
+    }
+    of_directory.push_back(op);
+  }
+  if (names.size() > Directory::kNamesMax) {
+    return make_error(ErrorCode::kInvalidArgument, "too many names for one directory");
+  }
+  return Part{
+      .title = "the directory",
+      .object = std::make_unique<Directory>(std::vector<std::string>(names.begin(), names.end())),
+      .history = std::move(of_directory)};
+}
+
+// Operations on open files only say that they were on this one; stat has it in its answer.
+std::uint64_t file_of(const Operation& op) {
+  if (op.kind == Kind::kStat) {
+    return op.is_made() ? op.inode : 0;
+  }
+  return op.file;
+}
+
+Part file_part(std::uint64_t inode, History history) {
+  std::uint32_t slots = 1, bytes = 1;
+  bool is_appended = false;
+  for (const Operation& op : history) {
+    is_appended = is_appended || op.kind == Kind::kAppend || op.kind == Kind::kReadAll;
+    slots = std::max(slots, op.slot + 1);
+    bytes = std::max(bytes, op.bytes);
+  }
+  std::unique_ptr<Object> object;
+  if (is_appended) {
+    object = std::make_unique<AppendFile>(bytes);
+  } else {
+    object = std::make_unique<SlotFile>(slots, bytes);
+  }
+  return {.title = "the contents of inode " + std::to_string(inode),
+          .object = std::move(object),
+          .history = std::move(history)};
+}
+
+Part lock_part(std::uint32_t byte, History history) {
+  std::map<std::uint32_t, Operation> newest;
+  for (const Operation& op : history) {
+    Operation& known = newest[op.process];
+    if (op.invoked_ns >= known.invoked_ns) {
+      known = op;
+    }
+  }
+  for (auto& [process, op] : newest) {
+    if (op.kind == Kind::kUnlock && op.is_made()) {
+      continue;
+    }
+    Operation end = op;
+    end.kind = Kind::kUnlock;
+    end.invoked_ns = op.is_known() ? op.completed_ns : op.invoked_ns;
+    end.completed_ns = kNever;
+    end.error = 0;
+    history.push_back(end);
+  }
+  return {.title = "the lock of byte " + std::to_string(byte),
+          .object = std::make_unique<Lock>(),
+          .history = std::move(history)};
+}
+
+}  // namespace
+
+History excuse(History history, const std::vector<Pause>& pauses) {
+  for (Operation& op : history) {
+    if (is_paused(op, pauses) && !is_locking(op.kind)) {
+      op.completed_ns = kNever;
+    }
+  }
+  std::erase_if(history, [](const Operation& op) {
+    return !op.is_known() && (is_reading(op.kind) || op.error != 0);
+  });
+  return history;
+}
+
+Result<std::vector<Part>> take_apart(const History& history) {
+  const History rest = excuse(history, {});
+  std::vector<Part> parts;
+  DFS_TRY(parts.emplace_back(), directory_part(rest));
+  std::map<std::uint64_t, History> files;
+  std::map<std::uint32_t, History> locks;
+  for (const Operation& op : rest) {
+    if (is_locking(op.kind)) {
+      locks[op.slot].push_back(op);
+    } else if (const std::uint64_t file = file_of(op); file != 0) {
+      files[file].push_back(op);
+    }
+  }
+  for (auto& [inode, its_history] : files) {
+    parts.push_back(file_part(inode, std::move(its_history)));
+  }
+  for (auto& [byte, its_history] : locks) {
+    parts.push_back(lock_part(byte, std::move(its_history)));
+  }
+  return parts;
+}
+
+}  // namespace dfs::coherence

@@ -1,0 +1,156 @@
+// Histories of contents and of locks: which are those of one file, of one lock?
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "tests/coherence/checker.h"
+#include "tests/unit/coherence/story.h"
+
+namespace dfs::coherence {
+namespace {
+
+using Ids = std::vector<std::uint64_t>;
+
+class FileHistory : public testing::Test, public Story {
+ protected:
+  bool are_slots_legal() {
+    SlotFile file(4, kSlotBytes);
+    return !check(file, history());
+  }
+  bool are_appends_legal() {
+    AppendFile file(kRecordBytes);
+    return !check(file, history());
+  }
+  bool are_locks_legal() {
+    Lock lock;
+    return !check(lock, history());
+  }
+};
+
+// --- Slots ---------------------------------------------------------------------------------------
+
+TEST_F(FileHistory, slots_one_after_the_other_are_legal) {
+  reads(1, 2, 0, {});
+  writes(3, 4, 1, 11);
+  reads(5, 6, 0, {0});
+  reads(7, 8, 1, {11});
+  sees_size(9, 10, 1024);
+  truncates(11, 12, 512);
+  reads(13, 14, 1, {});
+  truncates(15, 16, 2048);
+  reads(17, 18, 1, {0});
+  EXPECT_TRUE(are_slots_legal());
+}
+
+TEST_F(FileHistory, a_read_after_a_completed_write_is_not_stale) {
+  writes(1, 2, 0, 11);
+  writes(3, 4, 0, 12);
+  reads(5, 6, 0, {11});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, a_read_beside_a_write_may_see_it_or_not) {
+  writes(1, 2, 0, 11);
+  writes(3, 9, 0, 12);
+  reads(4, 5, 0, {11});
+  reads(6, 7, 0, {12});
+  EXPECT_TRUE(are_slots_legal());
+}
+
+TEST_F(FileHistory, who_reads_after_the_new_was_read_does_not_see_the_old) {
+  writes(1, 2, 0, 11);
+  writes(3, 9, 0, 12);
+  reads(4, 5, 0, {12});
+  reads(6, 7, 0, {11});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, a_size_is_not_stale) {
+  writes(1, 2, 3, 11);
+  sees_size(3, 4, 512);
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, what_another_wrote_is_never_read_as_zeros) {
+  writes(1, 2, 3, 11);
+  reads(3, 4, 3, {0});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, a_torn_read_has_parts_of_writes_beside_it_only) {
+  writes(1, 2, 0, 11);
+  writes(3, 9, 0, 12);
+  reads(4, 8, 0, {12, 11});
+  EXPECT_TRUE(are_slots_legal());
+  reads(10, 11, 0, {12, 11});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, a_write_that_was_never_answered_may_be_seen_late) {
+  writes(1, 2, 0, 11);
+  writes(3, kNever, 0, 12);
+  reads(4, 5, 0, {11});
+  reads(6, 7, 0, {12});
+  EXPECT_TRUE(are_slots_legal());
+  reads(8, 9, 0, {11});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+// --- Appends -------------------------------------------------------------------------------------
+
+TEST_F(FileHistory, appends_at_once_may_come_in_any_order) {
+  appends(1, 5, 11);
+  appends(2, 6, 12);
+  reads_all(3, 4, {12});
+  reads_all(7, 8, {12, 11});
+  sees_size(9, 10, 208);
+  EXPECT_TRUE(are_appends_legal());
+}
+
+TEST_F(FileHistory, no_append_is_lost) {
+  appends(1, 2, 11);
+  appends(3, 4, 12);
+  reads_all(5, 6, {12});
+  EXPECT_FALSE(are_appends_legal());
+}
+
+TEST_F(FileHistory, appends_do_not_lie_over_each_other) {
+  appends(1, 4, 11);
+  appends(2, 5, 12);
+  reads_all(6, 7, {kGarbage, 12});
+  EXPECT_FALSE(are_appends_legal());
+}
+
+TEST_F(FileHistory, appends_keep_their_order) {
+  appends(1, 2, 11);
+  appends(3, 4, 12);
+  reads_all(5, 6, {12, 11});
+  EXPECT_FALSE(are_appends_legal());
+}
+
+// --- Locks ---------------------------------------------------------------------------------------
+
+TEST_F(FileHistory, a_lock_goes_from_one_to_the_next) {
+  locks(1, 2, Kind::kLock, 1);
+  locks(3, 4, Kind::kTryLock, 2, EAGAIN);
+  locks(3, 8, Kind::kLock, 3);
+  locks(5, 6, Kind::kUnlock, 1);
+  EXPECT_TRUE(are_locks_legal());
+}
+
+TEST_F(FileHistory, two_do_not_have_a_lock_at_once) {
+  locks(1, 2, Kind::kLock, 1);
+  locks(3, 4, Kind::kTryLock, 2);
+  locks(5, 6, Kind::kUnlock, 1);
+  EXPECT_FALSE(are_locks_legal());
+}
+
+TEST_F(FileHistory, a_free_lock_is_not_refused) {
+  locks(1, 2, Kind::kLock, 1);
+  locks(3, 4, Kind::kUnlock, 1);
+  locks(5, 6, Kind::kTryLock, 2, EAGAIN);
+  EXPECT_FALSE(are_locks_legal());
+}
+
+}  // namespace
+}  // namespace dfs::coherence
