@@ -85,6 +85,7 @@ FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log,
       root_(options.root),
       umount_wait_(options.umount_wait),
       post_from_thread_(options.post_from_thread),
+      abort_connection_(options.abort_connection),
       memory_(std::make_shared<RequestMemory>()) {}
 
 Result<std::unique_ptr<FuseServer>> FuseServer::create(client::Client& client, Scheduler& scheduler,
@@ -111,8 +112,6 @@ Result<std::unique_ptr<FuseServer>> FuseServer::create(client::Client& client, S
 }
 
 FuseServer::~FuseServer() {
-  dropper_.reset();
-  notifier_.reset();
   if (session_ != nullptr) {
     unmount();
     fuse_session_destroy(session_);
@@ -157,6 +156,10 @@ Status FuseServer::started_session(int result, const std::string& what) {
 }
 
 void FuseServer::unmount() {
+  // Its threads use the descriptor that is closed here.
+  if (notifier_) {
+    notifier_->stop(abort_connection_);
+  }
   if (mounted_) {
     mounted_ = false;
     fuse_session_unmount(session_);

@@ -38,6 +38,8 @@ struct ServerOptions {
   Duration umount_wait = std::chrono::seconds(30);
   // Runs a task on the loop thread; called from any thread.
   std::function<void(Task)> post_from_thread;
+  // Makes the kernel end the connection, and with that every wait for an answer.
+  std::function<void()> abort_connection = [] {};
 };
 
 // An open directory: the page of entries last fetched, served piece by piece.
@@ -64,6 +66,7 @@ class FuseServer {
   Status mount(const std::string& directory);
   // Instead of mounting: speaks to whoever holds the other end, for tests.
   Status attach(int socket_fd);
+  // Serves nothing any more, and unmounts if mounted.
   void unmount();
   // Leaves the mount where it is: nobody answers it once this object is gone.
   void abandon() { mounted_ = false; }
@@ -172,6 +175,7 @@ class FuseServer {
   bool mounted_ = false;
   std::function<void()> ready_;
   std::function<void(Task)> post_from_thread_;
+  std::function<void()> abort_connection_;
   std::unique_ptr<KernelNotifier> notifier_;
   std::unique_ptr<CacheDropper> dropper_;
   PathWalks walks_;

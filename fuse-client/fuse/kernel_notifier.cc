@@ -27,14 +27,22 @@ KernelNotifier::KernelNotifier(fuse_session* session, std::function<void(Task)> 
   }
 }
 
-KernelNotifier::~KernelNotifier() {
+void KernelNotifier::stop(const std::function<void()>& end_connection) {
+  std::deque<Job> unsent;
   {
     const std::lock_guard lock(mutex_);
-    stopping_ = true;
+    if (std::exchange(stopping_, true)) {
+      return;
+    }
+    unsent.swap(pending_);
   }
   wake_.notify_all();
+  end_connection();
   for (std::thread& thread : threads_) {
     thread.join();
+  }
+  for (Job& job : unsent) {
+    finish(job);
   }
 }
 
@@ -76,11 +84,22 @@ void KernelNotifier::drop(std::uint64_t inode, std::int64_t offset, std::int64_t
 }
 
 void KernelNotifier::submit(std::function<void()> notify, Task done) {
+  Job job{std::move(notify), std::move(done)};
   {
     const std::lock_guard lock(mutex_);
-    pending_.push_back({std::move(notify), std::move(done)});
+    if (!stopping_) {
+      pending_.push_back(std::move(job));
+      wake_.notify_one();
+      return;
+    }
   }
-  wake_.notify_one();
+  finish(job);
+}
+
+void KernelNotifier::finish(Job& job) {
+  if (job.done) {
+    post_(std::move(job.done));
+  }
 }
 
 void KernelNotifier::run() noexcept {
@@ -94,9 +113,7 @@ void KernelNotifier::run() noexcept {
     pending_.pop_front();
     lock.unlock();
     job.notify();
-    if (job.done) {
-      post_(std::move(job.done));
-    }
+    finish(job);
     lock.lock();
   }
 }

@@ -26,9 +26,14 @@ class KernelNotifier {
  public:
   // `post` runs a task on the loop thread, called from any thread.
   KernelNotifier(fuse_session* session, std::function<void(Task)> post);
-  ~KernelNotifier();  // waits for the notifications under way; the callbacks of others never run
+  ~KernelNotifier() { stop(); }
   KernelNotifier(const KernelNotifier&) = delete;
   KernelNotifier& operator=(const KernelNotifier&) = delete;
+
+  // For when the kernel caches nothing any more: no more notifications leave, and what is asked for
+  // counts as done. Waits for those under way; they may be waiting for answers of the calling
+  // thread, so `end_connection` makes the kernel give up waiting for these.
+  void stop(const std::function<void()>& end_connection = [] {});
 
   // Inodes as the kernel numbers them. `done` runs on the loop thread when the kernel has dropped
   // it, or does not know it. Callable from the loop thread; never block.
@@ -47,6 +52,7 @@ class KernelNotifier {
   void submit(std::function<void()> notify, Task done);
   void drop(std::uint64_t inode, std::int64_t offset, std::int64_t length_bytes);
   void run() noexcept;
+  void finish(Job& job);
 
   fuse_session* session_;
   std::function<void(Task)> post_;

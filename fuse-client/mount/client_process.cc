@@ -25,6 +25,7 @@
 #include "common/world.h"
 #include "fuse-client/core/client.h"
 #include "fuse-client/fuse/fuse_server.h"
+#include "fuse-client/mount/connection_guard.h"
 #include "fuse-client/mount/mount_point.h"
 #include "fuse-client/mount/session_note.h"
 
@@ -62,10 +63,11 @@ std::uint64_t resident_bytes() {
 
 class ClientProcess {
  public:
-  ClientProcess(const MountRequest& request, std::string directory, real::EventLoop& loop,
-                std::unique_ptr<real::SpdLog> log)
+  ClientProcess(const MountRequest& request, std::string directory, ConnectionGuard& guard,
+                real::EventLoop& loop, std::unique_ptr<real::SpdLog> log)
       : request_(request),
         directory_(std::move(directory)),
+        guard_(guard),
         loop_(&loop),
         log_(std::move(log)),
         transport_(*loop_, *log_),
@@ -177,6 +179,11 @@ class ClientProcess {
       return ok();  // in another mount namespace
     }
     device_ = mounts.back().device;
+    if (const Status guarded = guard_.guard(device_); !guarded) {
+      log_->warning(
+          "if this process is killed, umount -f may be needed to end what waits for it: " +
+          guarded.error().detail);
+    }
     mount_table_ = real::OwnedFd(open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC));
     if (mount_table_.get() < 0) {
       return make_error(ErrorCode::kIo,
@@ -256,7 +263,8 @@ class ClientProcess {
         .root = root,
         .mount_options = request_.kernel_options,
         .umount_wait = request_.umount_wait,
-        .post_from_thread = [loop = loop_](Task task) { loop->post_from_thread(std::move(task)); }};
+        .post_from_thread = [loop = loop_](Task task) { loop->post_from_thread(std::move(task)); },
+        .abort_connection = [this] { guard_.abort_connection(); }};
     DFS_TRY(server_, fuse::FuseServer::create(client_, *loop_, *log_, std::move(options)));
     DFS_CHECK_OK(server_->mount(directory_));
     server_->on_ready(ready);
@@ -304,6 +312,7 @@ class ClientProcess {
 
   const MountRequest& request_;
   const std::string directory_;
+  ConnectionGuard& guard_;
   real::EventLoop* loop_;
   std::unique_ptr<real::SpdLog> log_;
   real::SystemRandom random_;
@@ -329,6 +338,7 @@ Status run_client(const MountRequest& request, const std::string& directory,
                   const std::function<void()>& ready) {
   // What the kernel writes out to free memory must not wait for that memory.
   prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+  DFS_TRY(ConnectionGuard guard, ConnectionGuard::start());
   DFS_TRY(auto loop, real::EventLoop::create());
   ClientProcess* process = nullptr;
   real::Daemon::Handlers handlers{.stop =
@@ -345,7 +355,7 @@ Status run_client(const MountRequest& request, const std::string& directory,
                                       }};
   DFS_TRY(auto daemon, real::Daemon::create(*loop, std::move(handlers)));
   DFS_TRY(auto log, real::SpdLog::create(request.log_level, log_destination(request)));
-  ClientProcess client(request, directory, *loop, std::move(log));
+  ClientProcess client(request, directory, guard, *loop, std::move(log));
   process = &client;
   Status status = client.run([&] {
     raise_read_ahead(directory, kReadAheadKib);

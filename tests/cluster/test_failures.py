@@ -1,12 +1,13 @@
 """Servers, the master and clients die or hang in the middle of things, and nothing is lost."""
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
 import unittest
 
-from cluster import ClusterTest, run
+from cluster import ClusterTest, run, wait_for_end
 from trees import describe, difference, pattern, read_file, write_file
 
 MIB = 1 << 20
@@ -208,6 +209,56 @@ class RestartTest(ClusterTest):
                            os.path.getsize(other.path("file")) == 100_000, "the flush by age", 10)
         mount.kill_client()
         self.assertEqual(read_file(other.path("file")), pattern("s", 100_000))
+
+
+class BlockedClientTest(ClusterTest):
+    """A client whose thread waits in the kernel for a lock that a program holds, whose request waits for the
+    client: nothing but the end of the connection ends that, and the thread keeps a killed process from ending it."""
+
+    def setUp(self):
+        self.cluster = self.new_cluster(servers=2, master_options=["--session-timeout", "60s"])
+        self.victim, self.other, self.stopped = [self.cluster.mount(name) for name in ("one", "two", "three")]
+        os.mkdir(self.other.path("d"))
+        write_file(self.other.path("d/f"), b"kept", sync=True)
+        os.stat(self.victim.path("d/f"))  # the victim has to be told when that name changes
+        os.listdir(self.stopped.path("d"))  # and this one of every name
+        os.kill(self.stopped.client_pid(), signal.SIGSTOP)
+        self.addCleanup(os.kill, self.stopped.client_pid(), signal.SIGCONT)
+        # This waits for the one that is stopped, with the directory's lock held on the victim's mount; to drop
+        # the name the victim's client needs that lock.
+        self.creator = subprocess.Popen(["mkdir", self.victim.path("d/new")], stderr=subprocess.PIPE, text=True)
+        self.mover = subprocess.Popen(["mv", self.other.path("d/f"), self.other.path("d/g")])
+        self.cluster.wait_until(self.has_blocked_thread, "a thread of the client that waits in the kernel", 20)
+
+    def has_blocked_thread(self):
+        tasks = f"/proc/{self.victim.client_pid()}/task"
+        states = [read_file(f"{tasks}/{task}/stat").rpartition(b")")[2].split()[0] for task in os.listdir(tasks)]
+        return b"D" in states
+
+    def expect_all_free(self, pidfd):
+        wait_for_end(pidfd)
+        self.assertNotEqual(self.creator.wait(10), 0)
+        os.kill(self.stopped.client_pid(), signal.SIGCONT)
+        self.assertEqual(self.mover.wait(10), 0)
+        if self.victim.is_mounted():
+            with self.assertRaises(OSError):
+                os.listdir(self.victim.directory)
+        self.victim.mount()  # a dead mount is replaced
+        self.assertEqual(read_file(self.victim.path("d/g")), b"kept")
+
+    def end_by(self, number):
+        pidfd = os.pidfd_open(self.victim.client_pid())
+        os.kill(self.victim.client_pid(), number)
+        self.expect_all_free(pidfd)
+
+    def test_a_killed_one_frees_whoever_waits_for_it(self):
+        self.end_by(signal.SIGKILL)
+
+    def test_one_that_crashes_frees_whoever_waits_for_it(self):
+        self.end_by(signal.SIGSEGV)
+
+    def test_one_that_is_told_to_stop_unmounts(self):
+        self.end_by(signal.SIGTERM)
 
 
 def count_entries(root):

@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from cluster import ClusterTest, program, run, wait_for_end
+from cluster import ClusterTest, program, run
 
 SECONDS = float(os.environ.get("DFS_TEST_HISTORY_SECONDS", "4"))
 SEED = int(os.environ.get("DFS_TEST_HISTORY_SEED", random.randrange(1 << 32)))
@@ -201,17 +201,9 @@ class HistoriesTest(ClusterTest):
         self.expect_coherence(*pauses)
 
     def kill_client(self, number):
-        mount = self.mounts[number]
-        pidfd = os.pidfd_open(mount.client_pid())
-        os.kill(mount.client_pid(), signal.SIGKILL)
-        # The dead client may still be telling the kernel to forget a name, and wait for the lock of who
-        # waits for the client. This ends both.
-        mount.umount("-f", check=False)
-        wait_for_end(pidfd)
+        self.mounts[number].kill_client()
         self.recorders[-1].finish()
-        if mount.is_mounted():
-            mount.umount("-l")
-        mount.mount()
+        self.mounts[number].mount()
 
     def kill_a_client(self, operations):
         # One process beside the death: another on that mount may read what is not synced, and lost.
