@@ -54,54 +54,88 @@ void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<v
     if (!hooks_.is_known(change.inode)) {
       continue;
     }
+    const bool was_contended = contention_.changes(change.inode, scheduler_.now());
+    const std::uint64_t inode = hooks_.to_kernel(change.inode);
     ++*left;
     if (change.contents && hooks_.is_open(change.inode)) {
       drop_file(change.inode, at_latest(kDropWait, one_done));
     } else {
       // The pages of a file that is not open are dropped when it is opened.
-      notifier_.drop_attributes(hooks_.to_kernel(change.inode), at_latest(kDropWait, one_done));
+      notifier_.drop_attributes(inode, at_latest(kDropWait, one_done));
     }
-    if (!change.names.empty()) {
-      *left += change.names.size();
-      expire_names(change.inode, change.names, suspects, one_done);
+    if (!was_contended) {
+      scheduler_.run_after(kAnswerTime, lifetime_.guard([this, inode] {
+        notifier_.drop_attributes(inode, nullptr);
+      }));
+    }
+    for (const std::string& name : change.names) {
+      if (!contention_.is_without_time(change.inode, name, scheduler_.now())) {
+        ++*left;
+        expire_name(change.inode, name, suspects, one_done);
+      }
     }
   }
   scheduler_.post(lifetime_.guard(one_done));
 }
 
+bool CacheDropper::may_keep_attributes(InodeId inode) const {
+  // A name that stands for a suspect no more would lead the kernel to them without a request.
+  return !is_suspect(inode) && !contention_.is_contended(inode, scheduler_.now());
+}
+
 // --- Names ---------------------------------------------------------------------------------------
 
-void CacheDropper::expire_names(InodeId directory, const std::vector<std::string>& names,
-                                const std::vector<InodeId>& suspects, const Task& done) {
-  for (const std::string& name : names) {
-    for (const InodeId inode : suspects) {
-      ++suspects_[inode];
-    }
-    const Task counted = at_latest(kNameWait, done);
-    const auto expiring = expiring_.emplace(std::pair(directory, name), suspects);
-    notifier_.expire_name(hooks_.to_kernel(directory), name,
-                          lifetime_.guard([this, expiring, counted] {
-                            for (const InodeId inode : expiring->second) {
-                              const auto place = suspects_.find(inode);
-                              if (--place->second == 0) {
-                                suspects_.erase(place);
-                              }
-                            }
-                            expiring_.erase(expiring);
-                            counted();
-                          }));
+bool CacheDropper::may_keep_name(InodeId directory, const std::string& name) {
+  const bool may_keep = !contention_.is_contended(directory, scheduler_.now());
+  if (!may_keep) {
+    contention_.note_without_time(directory, name, scheduler_.now());
   }
+  return may_keep;
+}
+
+void CacheDropper::expire_name(InodeId directory, const std::string& name,
+                               const std::vector<InodeId>& suspects, const Task& done) {
+  for (const InodeId inode : suspects) {
+    ++suspects_[inode];
+  }
+  const Task counted = at_latest(kNameWait, done);
+  const auto expiring = expiring_.emplace(std::pair(directory, name), suspects);
+  notifier_.expire_name(hooks_.to_kernel(directory), name,
+                        lifetime_.guard([this, expiring, directory, name, counted] {
+                          for (const InodeId inode : expiring->second) {
+                            const auto place = suspects_.find(inode);
+                            if (--place->second == 0) {
+                              suspects_.erase(place);
+                            }
+                          }
+                          expiring_.erase(expiring);
+                          counted();
+                          expire_again(directory, name);
+                        }));
+}
+
+void CacheDropper::expire_again(InodeId directory, const std::string& name) {
+  scheduler_.run_after(kAnswerTime, lifetime_.guard([this, directory, name] {
+    if (contention_.is_without_time(directory, name, scheduler_.now())) {
+      return;  // it was given anew meanwhile
+    }
+    notifier_.expire_name(hooks_.to_kernel(directory), name,
+                          lifetime_.guard([this, directory, name] {
+                            contention_.note_without_time(directory, name, scheduler_.now());
+                          }));
+  }));
 }
 
 void CacheDropper::renamed(InodeId directory, const std::string& name, InodeId new_directory,
                            const std::string& new_name) {
+  contention_.renamed(directory, name, new_directory, new_name, scheduler_.now());
   const auto [first, last] = expiring_.equal_range(std::pair(directory, name));
   std::vector<InodeId> suspects;
   for (auto expiring = first; expiring != last; ++expiring) {
     suspects.insert(suspects.end(), expiring->second.begin(), expiring->second.end());
   }
   if (first != last) {
-    expire_names(new_directory, {new_name}, suspects, [] {});
+    expire_name(new_directory, new_name, suspects, [] {});
   }
 }
 

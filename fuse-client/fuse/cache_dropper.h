@@ -1,22 +1,23 @@
 // Has the kernel drop what other clients are about to change, and says when it has.
 //
-// Three things make that more than a call:
-// - While pages of an open file are dropped, others of it may be read anew and be old again. So
-// reads
-//   that begin meanwhile count, and the file is gone through once more, with new reads held back
-//   for a moment. (Not for long: the kernel locks the pages of a read that is held back, and waits
-//   for them.)
+// Some things make that more than a call:
+// - An answer that the kernel has, but has not looked at, may be kept after it was dropped: what was
+//   not contended (contention.h) is dropped again a moment later, and given for no time until it has
+//   been left alone for a while.
+// - While pages of an open file are dropped, others of it may be read anew and be old again. So reads
+//   that begin meanwhile count, and the file is gone through once more, with new reads held back for
+//   a moment. (Not for long: the kernel locks the pages of a read that is held back, and waits for
+//   them.)
 // - To expire a name the kernel takes the lock of its directory, which every change of names in it
 //   holds until it is answered, perhaps after the very change that is waited for here. When that
-//   takes longer than kNameWait, the name is left to expire by itself, and until it has, the
-//   inodes it may have stood for are stale to whoever comes by a path: the kernel then walks it
-//   again, asking.
+//   takes longer than kNameWait, the name is left to expire by itself, and until it has, the inodes
+//   it may have stood for are stale to whoever comes by a path: the kernel then walks it again,
+//   asking.
 // - The kernel keeps the last page of a write locked until that is answered, if it is not whole and
-//   was not there before. A write can wait for a lease, and that for this client to have dropped
-//   the file: so what writes under way touch is dropped apart, and if that takes longer than
-//   kWriteWait it is such a page, in which nobody reads before the write is answered.
-// - A lock can be held for as long as a server is silent: nobody is waited for longer than
-// kDropWait.
+//   was not there before. A write can wait for a lease, and that for this client to have dropped the
+//   file: so what writes under way touch is dropped apart, and if that takes longer than kWriteWait it
+//   is such a page, in which nobody reads before the write is answered.
+// - A lock can be held for as long as a server is silent: nobody is waited for longer than kDropWait.
 #pragma once
 
 #include <functional>
@@ -28,6 +29,7 @@
 
 #include "common/scheduler.h"
 #include "fuse-client/core/lifetime.h"
+#include "fuse-client/fuse/contention.h"
 #include "fuse-client/fuse/kernel_notifier.h"
 #include "proto/lease_messages.h"
 
@@ -37,6 +39,8 @@ inline constexpr std::chrono::milliseconds kNameWait{20};
 inline constexpr std::chrono::milliseconds kHoldReads{20};
 inline constexpr std::chrono::milliseconds kWriteWait{5};
 inline constexpr std::chrono::milliseconds kDropWait{1000};
+// Until the kernel has looked at an answer that it was given.
+inline constexpr std::chrono::milliseconds kAnswerTime{20};
 
 class CacheDropper {
  public:
@@ -69,6 +73,9 @@ class CacheDropper {
   void drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task dropped);
   // Whoever names the inode may have come by a name that stands for it no more.
   bool is_suspect(InodeId inode) const { return suspects_.contains(inode); }
+  // Whether the kernel may keep attributes, or a name, that it is about to be given.
+  bool may_keep_attributes(InodeId inode) const;
+  bool may_keep_name(InodeId directory, const std::string& name);
 
  private:
   struct File {
@@ -94,8 +101,9 @@ class CacheDropper {
   void begin_pass(InodeId id, File& file);
   void pass_done(InodeId id, std::uint64_t pass);
   void release_reads(InodeId id, std::uint64_t pass);
-  void expire_names(InodeId directory, const std::vector<std::string>& names,
-                    const std::vector<InodeId>& suspects, const Task& done);
+  void expire_name(InodeId directory, const std::string& name,
+                   const std::vector<InodeId>& suspects, const Task& done);
+  void expire_again(InodeId directory, const std::string& name);
   // `done` once: when called the first time, or after `limit`.
   Task at_latest(Duration limit, Task done);
 
@@ -109,6 +117,7 @@ class CacheDropper {
   std::map<InodeId, std::uint32_t> suspects_;  // for how many names
   // Names that the kernel has yet to expire, and what each may have stood for.
   std::multimap<std::pair<InodeId, std::string>, std::vector<InodeId>> expiring_;
+  Contention contention_;
   client::Lifetime lifetime_;
 };
 

@@ -24,6 +24,9 @@ constexpr std::size_t kRequestMemoryBytes = 256 * 4096 + 4096;
 constexpr std::uint32_t kWriteBytesMax = 1u << 20;
 constexpr std::uint32_t kPreferredIoBytes = 128 * 1024;  // st_blksize: the size cp and cat use
 
+// How often is looked whether what was found by a path has been used.
+constexpr std::chrono::milliseconds kUseDelay{1};
+
 double seconds_of(Duration time) { return std::chrono::duration<double>(time).count(); }
 
 void on_interrupt(fuse_req_t request, void* data) {
@@ -222,10 +225,14 @@ void FuseServer::invalidate_contents(InodeId inode) {
 
 void FuseServer::drop_cached(const std::vector<LeaseChange>& changes,
                              std::function<void()> dropped) {
-  if (dropper_) {
-    dropper_->drop(changes, std::move(dropped));
-  } else {
+  if (!dropper_) {
     scheduler_.post(lifetime_.guard(std::move(dropped)));
+  } else if (walks_.are_awaited(changes, scheduler_.now())) {
+    scheduler_.run_after(kUseDelay, lifetime_.guard([this, changes, dropped = std::move(dropped)] {
+      drop_cached(changes, dropped);
+    }));
+  } else {
+    dropper_->drop(changes, std::move(dropped));
   }
 }
 
@@ -236,6 +243,10 @@ void FuseServer::drop_range(InodeId file, std::uint64_t offset, std::uint64_t si
   } else {
     dropped();
   }
+}
+
+std::optional<Attributes> FuseServer::found_attributes(fuse_req_t request, InodeId inode) const {
+  return walks_.found_attributes(fuse_req_ctx(request)->pid, inode, scheduler_.now());
 }
 
 bool FuseServer::must_walk_again(fuse_req_t request, InodeId inode, Use use) {
@@ -255,9 +266,8 @@ void FuseServer::renamed(const RenameRequest& rename, bool is_exchange) {
 }
 
 Duration FuseServer::attributes_keep_for(InodeId inode) const {
-  // Else a name that stands for it no more would lead the kernel to them without a request.
-  const bool is_suspect = dropper_ && dropper_->is_suspect(inode);
-  return is_suspect ? Duration::zero() : client_.attributes_keep_for(inode);
+  return dropper_ && !dropper_->may_keep_attributes(inode) ? Duration::zero()
+                                                           : client_.attributes_keep_for(inode);
 }
 
 InodeId FuseServer::from_kernel(fuse_ino_t inode) const {
@@ -319,17 +329,22 @@ void FuseServer::answer_root_attributes(fuse_req_t request) {
 }
 
 void FuseServer::reply_error(fuse_req_t request, const Error& error) {
+  if (error.code == ErrorCode::kStale) {
+    walks_.walk_again(fuse_req_ctx(request)->pid, scheduler_.now());
+  }
   fuse_reply_err(request, to_errno(error.code));
 }
 
 fuse_entry_param FuseServer::entry(InodeId parent, const std::string& name,
-                                   const Attributes& attributes) const {
+                                   const Attributes& attributes) {
   const InodeId inode = attributes.inode;
   fuse_entry_param entry{};
   entry.ino = to_kernel(inode);
   entry.attr = to_stat(client_.kept_attributes(inode).value_or(attributes), entry.ino);
   entry.attr_timeout = seconds_of(attributes_keep_for(inode));
-  entry.entry_timeout = seconds_of(client_.name_keeps_for(parent, name, inode));
+  const bool may_keep = !dropper_ || dropper_->may_keep_name(parent, name);
+  entry.entry_timeout =
+      may_keep ? seconds_of(client_.name_keeps_for(parent, name, inode)) : 0;
   return entry;
 }
 
@@ -337,7 +352,8 @@ void FuseServer::reply_entry(fuse_req_t request, InodeId parent, const std::stri
                              const Attributes& attributes) {
   const fuse_entry_param param = entry(parent, name, attributes);
   count_lookup(attributes.inode);
-  walks_.found(fuse_req_ctx(request)->pid, attributes.inode, scheduler_.now());
+  walks_.found(fuse_req_ctx(request)->pid, attributes, param.attr_timeout == 0,
+               scheduler_.now());
   if (fuse_reply_entry(request, &param) != 0) {
     forget(attributes.inode, 1);  // it did not arrive: the kernel will not forget it
   }

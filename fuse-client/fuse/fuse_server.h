@@ -122,12 +122,12 @@ class FuseServer {
   // the last known attributes must do. umount(8) asks for them before it does anything.
   void answer_root_attributes(fuse_req_t request);
 
-  static void reply_error(fuse_req_t request, const Error& error);
+  void reply_error(fuse_req_t request, const Error& error);
   void reply_entry(fuse_req_t request, InodeId parent, const std::string& name,
                    const Attributes& attributes);
   // How the kernel may cache it is decided now, whenever the attributes were asked for.
   fuse_entry_param entry(InodeId parent, const std::string& name,
-                         const Attributes& attributes) const;
+                         const Attributes& attributes);
   // A read of the file begins. True: not now; `again` will be called.
   bool holds_read(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task again) {
     return dropper_ && dropper_->holds_read(file, offset, size_bytes, std::move(again));
@@ -147,6 +147,8 @@ class FuseServer {
   // Whether the kernel must walk the path again that led it to the inode. Who has the inode open
   // may have come by that, and is answered.
   bool must_walk_again(fuse_req_t request, InodeId inode, Use use);
+  // With which the caller found the inode a moment ago, having to ask for them again.
+  std::optional<Attributes> found_attributes(fuse_req_t request, InodeId inode) const;
   // The kernel is about to be told that it is done.
   void renamed(const RenameRequest& rename, bool is_exchange);
   void count_lookup(InodeId inode) { ++lookups_[inode]; }

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kThreads = 16;
 // An inode that was just given to the kernel may not have arrived: the request that asked for it
 // has its answer, and has not run yet.
-constexpr int kAttempts = 3;
+constexpr int kAttempts = 10;
 constexpr std::chrono::milliseconds kAttemptDelay{1};
 
 }  // namespace

@@ -60,8 +60,18 @@ void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
     fuse_reply_err(request, ESTALE);
     return;
   }
-  server.started(request, server.client().get_attributes(server.from_kernel(inode),
-                                                         server.answer_attributes(request)));
+  const InodeId asked = server.from_kernel(inode);
+  auto done = [&server, request, asked,
+               done = server.answer_attributes(request)](Result<Attributes> result) {
+    if (result.code() == ErrorCode::kStale) {
+      // Removed since a path led here. Of a file that goes while it is looked at stat(2) tells what it was.
+      if (const auto found = server.found_attributes(request, asked)) {
+        result = *found;
+      }
+    }
+    done(std::move(result));
+  };
+  server.started(request, server.client().get_attributes(asked, done));
 }
 
 void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_set,

@@ -17,7 +17,18 @@ class PathWalksTest : public testing::Test {
     return !is_told(caller, inode, Use::kAttributes, is_suspect);
   }
   bool opens(pid_t caller, InodeId inode) { return !is_told(caller, inode, Use::kOpen); }
-  void found(pid_t caller, InodeId inode) { walks.found(caller, inode, now); }
+  void found(pid_t caller, InodeId inode, bool asks_again = false) {
+    Attributes attributes;
+    attributes.inode = inode;
+    attributes.size_bytes = 100 + inode.value;
+    walks.found(caller, attributes, asks_again, now);
+  }
+  bool is_awaited(InodeId inode, std::vector<std::string> names = {}) {
+    LeaseChange change;
+    change.inode = inode;
+    change.names = std::move(names);
+    return walks.are_awaited({change}, now);
+  }
 
   PathWalks walks;
   MonoTime now{};
@@ -65,6 +76,41 @@ TEST_F(PathWalksTest, what_was_found_long_ago_does_not_count) {
   found(kCaller, kFile);
   now += kWalkTime + std::chrono::milliseconds(1);
   EXPECT_FALSE(asks_attributes(kCaller, kFile));
+}
+
+TEST_F(PathWalksTest, attributes_of_what_is_gone_are_those_it_was_found_with) {
+  found(kCaller, kFile, true);
+  ASSERT_TRUE(walks.found_attributes(kCaller, kFile, now).has_value());
+  EXPECT_EQ(walks.found_attributes(kCaller, kFile, now)->size_bytes, 107U);
+  EXPECT_FALSE(walks.found_attributes(kCaller, kNext, now).has_value());
+  EXPECT_FALSE(walks.found_attributes(kOther, kFile, now).has_value());
+  now += kWalkTime + std::chrono::milliseconds(1);
+  EXPECT_FALSE(walks.found_attributes(kCaller, kFile, now).has_value());
+}
+
+TEST_F(PathWalksTest, what_the_kernel_may_keep_is_not_remembered_here) {
+  found(kCaller, kFile, false);
+  EXPECT_FALSE(walks.found_attributes(kCaller, kFile, now).has_value());
+}
+
+TEST_F(PathWalksTest, a_change_waits_for_who_found_it_on_a_second_walk_until_it_is_used) {
+  found(kCaller, kFile, true);
+  EXPECT_FALSE(is_awaited(kFile));
+  walks.walk_again(kCaller, now);
+  EXPECT_FALSE(is_awaited(kFile));
+  found(kCaller, kFile);
+  EXPECT_TRUE(is_awaited(kFile));
+  EXPECT_FALSE(is_awaited(kNext));
+  EXPECT_FALSE(is_awaited(kFile, {"name"}));
+  EXPECT_TRUE(opens(kCaller, kFile));
+  EXPECT_FALSE(is_awaited(kFile));
+}
+
+TEST_F(PathWalksTest, a_change_waits_for_a_moment_only) {
+  walks.walk_again(kCaller, now);
+  found(kCaller, kFile);
+  now += kUseWait + std::chrono::milliseconds(1);
+  EXPECT_FALSE(is_awaited(kFile));
 }
 
 TEST_F(PathWalksTest, callers_beyond_the_limit_walk_once_more) {
