@@ -67,6 +67,9 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
        .doubt =
            [this](std::vector<LeaseChange> changes) {
              add_named(changes);
+             for (const LeaseChange& change : changes) {
+               inodes_.expire_if_known(change.inode);  // the master need not have told of it
+             }
              drop_kept(changes, [] {});
              return changes;
            },
@@ -274,7 +277,7 @@ void Client::Impl::drop_kept(const std::vector<LeaseChange>& changes,
     if (change.contents) {
       inodes_.begin_ending_lease(change.inode);
     } else {
-      inodes_.expire_if_known(change.inode);
+      inodes_.expire_by_notice(change.inode);
     }
   }
   if (events_.drop_cached && !changes.empty()) {

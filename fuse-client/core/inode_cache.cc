@@ -32,7 +32,10 @@ bool are_sound(const std::vector<Extent>& extents) {
 bool InodeCache::is_overtaken(const Entry& entry, const Attributes& attributes,
                               const Told& told) const {
   const MonoTime sent_at = told.sent_at;
-  if (sent_at < std::max(entry.valid_from, all_valid_from_)) {
+  // The master grants nothing before it was told that what its notices say is dropped: an answer
+  // with a lease was made after that, whenever it was asked for.
+  const MonoTime noticed_at = told.is_leased ? MonoTime::min() : entry.noticed_at;
+  if (sent_at < std::max({entry.valid_from, noticed_at, all_valid_from_})) {
     return true;
   }
   if (!entry.is_known) {
@@ -157,7 +160,7 @@ void InodeCache::learn_changed(const Attributes& attributes, const Told& told) {
 }
 
 MonoTime InodeCache::latest_question(const Entry& entry) const {
-  return std::max({entry.fetched_at, entry.valid_from, all_valid_from_});
+  return std::max({entry.fetched_at, entry.valid_from, entry.noticed_at, all_valid_from_});
 }
 
 void InodeCache::learn_commit(const FileCommitResult& result, const std::vector<Extent>& extents,
@@ -189,7 +192,7 @@ void InodeCache::note_lease(Entry& entry, InodeId inode, const Told& told) {
 
 void InodeCache::end_lease(InodeId inode) {
   leases_.erase(inode);
-  expire_if_known(inode);
+  expire_by_notice(inode);
   const auto left = entries_.find(inode);
   if (left != entries_.end()) {
     clear_windows(left->second);
@@ -197,7 +200,7 @@ void InodeCache::end_lease(InodeId inode) {
 }
 
 void InodeCache::begin_ending_lease(InodeId inode) {
-  expire_if_known(inode);
+  expire_by_notice(inode);
   const auto left = entries_.find(inode);
   if (left != entries_.end()) {
     clear_windows(left->second);
@@ -214,10 +217,22 @@ void InodeCache::end_all_leases() {
 void InodeCache::expire(InodeId inode) {
   Entry& entry = touch(inode);
   entry.valid_from = scheduler_.now();
+  make_old(entry);
+  evict(inode);
+}
+
+void InodeCache::expire_by_notice(InodeId inode) {
+  const auto place = entries_.find(inode);
+  if (place != entries_.end()) {
+    place->second.noticed_at = scheduler_.now();
+    make_old(place->second);
+  }
+}
+
+void InodeCache::make_old(Entry& entry) {
   entry.is_leased = false;
   entry.fetched_at = MonoTime::min();
   entry.data_at = MonoTime::min();
-  evict(inode);
 }
 
 void InodeCache::expire_if_known(InodeId inode) {

@@ -58,6 +58,9 @@ class InodeCache {
   // The attributes changed in a way this client does not know; earlier answers do not count.
   void expire(InodeId inode);
   void expire_if_known(InodeId inode);
+  // The same because a notice says that the attributes change. Earlier questions count if the answer
+  // gives a lease.
+  void expire_by_notice(InodeId inode);
   // Extents, too, and where their chunks are: they led nowhere.
   void drop_extents(InodeId inode);
   // The inode is gone.
@@ -113,6 +116,7 @@ class InodeCache {
     MonoTime received_at = MonoTime::min();
     MonoTime data_at = MonoTime::min();
     MonoTime valid_from = MonoTime::min();  // answers to earlier requests do not count
+    MonoTime noticed_at = MonoTime::min();  // nor do those, without a lease
     std::map<std::uint64_t, ExtentList> windows;
     std::list<InodeId>::iterator lru;  // in idle_, when not held
   };
@@ -122,6 +126,7 @@ class InodeCache {
   const Entry* find(InodeId inode) const;
   bool is_overtaken(const Entry& entry, const Attributes& attributes, const Told& told) const;
   MonoTime latest_question(const Entry& entry) const;  // whose answer counts
+  void make_old(Entry& entry);
   void note_lease(Entry& entry, InodeId inode, const Told& told);
   void take(Entry& entry, const Attributes& attributes, const Told& told);
   void take_own(Entry& entry, const Attributes& attributes, const Told& told);

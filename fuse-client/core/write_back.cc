@@ -51,7 +51,9 @@ WriteBack::WaitId WriteBack::write(InodeId inode, const StoragePolicy& policy, W
 
 void WriteBack::lease_taken(InodeId inode) {
   impl_->flusher.lease_taken(inode);
-  impl_->queue.retry_soon();
+  // At once: the notice that another client wants it may be the next message. Each turn of the lease
+  // must take what waits, or nobody gets on.
+  impl_->queue.retry();
 }
 
 void WriteBack::lease_refused(InodeId inode, const Error& error) {

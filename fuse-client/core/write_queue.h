@@ -24,6 +24,7 @@ class WriteQueue {
 
   // Something that writes wait for has changed.
   void retry_soon();
+  void retry();
   void chunk_answered(const StoragePolicy& policy, const Status& status);
 
  private:
@@ -44,7 +45,6 @@ class WriteQueue {
   std::uint64_t offset_of(const Write& write) const;
   void apply(const Write& write, std::uint64_t offset, std::uint64_t reserved);
   void answer(Write& write, Result<std::uint64_t> result);
-  void retry();
   template <class Predicate>
   void fail_if(Predicate predicate, const Error& error);
 

@@ -84,6 +84,29 @@ TEST_F(InodeCacheTest, a_lease_that_ended_takes_extents_with_it_and_is_not_recla
   EXPECT_FALSE(cache_.extents(kFile, 0, 100));
 }
 
+TEST_F(InodeCacheTest, an_answer_that_a_notice_overtook_counts_if_it_gives_a_lease) {
+  cache_.learn(attributes(1), leased(now()));
+  const MonoTime asked_at = now();
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.begin_ending_lease(kFile);
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.end_lease(kFile);
+  cache_.learn(attributes(2), {asked_at, false});
+  EXPECT_EQ(cache_.attributes(kFile)->data_version, 1u);
+  cache_.learn(attributes(2), leased(asked_at));
+  EXPECT_EQ(cache_.attributes(kFile)->data_version, 2u);
+  EXPECT_TRUE(cache_.is_fresh(kFile));
+}
+
+TEST_F(InodeCacheTest, an_answer_that_an_own_change_overtook_never_counts) {
+  cache_.learn(attributes(1), leased(now()));
+  const MonoTime asked_at = now();
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.expire(kFile);
+  cache_.learn(attributes(2), leased(asked_at));
+  EXPECT_FALSE(cache_.is_fresh(kFile));
+}
+
 TEST_F(InodeCacheTest, an_overtaken_answer_is_ignored) {
   const MonoTime earlier = now();
   events_.run_for(std::chrono::milliseconds(1));

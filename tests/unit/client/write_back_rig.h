@@ -53,6 +53,9 @@ class WriteBackRig : public testing::Test {
       host.scheduler.run_after(read_delay, [done = std::move(done), ranges] { done(ranges); });
     };
     if (has_leases) {
+      events.may_write = [this](InodeId, const WritePlace&) { return may_write; };
+      events.want_lease = [this](InodeId inode) { wanted_leases.push_back(inode); };
+      events.size_of = [](InodeId) { return std::uint64_t{0}; };
       events.lease_lost = [this](InodeId inode) { lost_leases.push_back(inode); };
     }
     return events;
@@ -140,6 +143,8 @@ class WriteBackRig : public testing::Test {
   std::size_t committed_extents = 0;
   std::size_t reads = 0;
   bool has_leases = false;  // before start()
+  bool may_write = true;
+  std::vector<InodeId> wanted_leases;
   std::vector<InodeId> lost_leases;
   Duration read_delay = std::chrono::milliseconds(1);
 };

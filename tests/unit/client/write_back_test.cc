@@ -186,6 +186,22 @@ TEST_F(WriteBackTest, commits_of_one_file_are_never_under_way_together) {
   EXPECT_EQ(cluster.contents(kFile), std::string(100, 'e'));
 }
 
+TEST_F(WriteBackTest, what_waits_for_a_lease_is_taken_at_once_even_if_it_is_lost_again_at_once) {
+  has_leases = true;
+  start();
+  ASSERT_EQ(write(kFile, 100, "room"), ErrorCode::kOk);
+  may_write = false;
+  const CallPtr waiting = start_write(kFile, 0, "text");
+  run_for(milliseconds(20));
+  EXPECT_FALSE(waiting->is_done());
+  EXPECT_EQ(wanted_leases, std::vector{kFile});
+  may_write = true;
+  write_back->lease_taken(kFile);
+  may_write = false;  // the notice came with the answer
+  EXPECT_EQ(finish(waiting), ErrorCode::kOk);
+  EXPECT_EQ(wanted_leases.size(), 1u);
+}
+
 TEST_F(WriteBackTest, a_time_set_by_hand_survives_the_commit_of_earlier_writes) {
   start();
   ASSERT_EQ(write(kFile, 0, "text"), ErrorCode::kOk);

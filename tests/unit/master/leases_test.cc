@@ -191,6 +191,23 @@ TEST_F(LeasesTest, a_write_lease_is_taken_when_all_others_have_dropped_the_file)
   EXPECT_NE((**contended)->lease, 0u);
 }
 
+TEST_F(LeasesTest, a_read_that_waits_is_answered_before_the_reader_has_to_drop_the_file) {
+  const InodeId file = client->make_file("f");
+  ASSERT_NE(client->ask(TakeWriteLeaseRequest{.inode = file})->lease, 0u);
+  client->drops_at_once = other->drops_at_once = false;
+  const auto taken = begin_as(*other, TakeWriteLeaseRequest{.inode = file});
+  const auto read =
+      begin_as(*other, GetExtentsRequest{.inode = file, .offset = 0, .length_bytes = 1});
+  EXPECT_FALSE(is_answered(read));
+  // The lease changes hands, and the next change waits for the reader at once.
+  const auto taken_back = begin_as(*client, TakeWriteLeaseRequest{.inode = file});
+  EXPECT_FALSE(is_answered(taken_back));
+  client->acknowledge_notices();
+  ASSERT_TRUE(is_answered(taken));
+  EXPECT_TRUE(is_answered(read));
+  EXPECT_FALSE(is_answered(taken_back));
+}
+
 TEST_F(LeasesTest, a_new_file_is_its_makers_to_write) {
   CreateRequest create = create_request(kRootInode, "f", kModeRegular | 0644);
   create.pin = true;
