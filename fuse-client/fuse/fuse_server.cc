@@ -24,8 +24,9 @@ constexpr std::size_t kRequestMemoryBytes = 256 * 4096 + 4096;
 constexpr std::uint32_t kWriteBytesMax = 1u << 20;
 constexpr std::uint32_t kPreferredIoBytes = 128 * 1024;  // st_blksize: the size cp and cat use
 
-// How often is looked whether what was found by a path has been used.
-constexpr std::chrono::milliseconds kUseDelay{1};
+// How often is looked whether what is to be dropped is in use, and for how long.
+constexpr std::chrono::microseconds kUseDelay{500};
+constexpr std::chrono::milliseconds kUseWait{10};
 
 double seconds_of(Duration time) { return std::chrono::duration<double>(time).count(); }
 
@@ -225,15 +226,31 @@ void FuseServer::invalidate_contents(InodeId inode) {
 
 void FuseServer::drop_cached(const std::vector<LeaseChange>& changes,
                              std::function<void()> dropped) {
-  if (!dropper_) {
-    scheduler_.post(lifetime_.guard(std::move(dropped)));
-  } else if (walks_.are_awaited(changes, scheduler_.now())) {
-    scheduler_.run_after(kUseDelay, lifetime_.guard([this, changes, dropped = std::move(dropped)] {
-      drop_cached(changes, dropped);
-    }));
+  if (dropper_) {
+    drop_when_unused(changes, scheduler_.now() + kUseWait, std::move(dropped));
   } else {
-    dropper_->drop(changes, std::move(dropped));
+    scheduler_.post(lifetime_.guard(std::move(dropped)));
   }
+}
+
+bool FuseServer::is_in_use(const std::vector<LeaseChange>& changes) {
+  const MonoTime now = scheduler_.now();
+  return walks_.are_awaited(changes, now) ||
+         std::any_of(changes.begin(), changes.end(), [&](const LeaseChange& change) {
+           return !requests_.is_quiet(change.inode, now);
+         });
+}
+
+void FuseServer::drop_when_unused(const std::vector<LeaseChange>& changes, MonoTime limit,
+                                  std::function<void()> dropped) {
+  if (scheduler_.now() >= limit || !is_in_use(changes)) {
+    dropper_->drop(changes, std::move(dropped));
+    return;
+  }
+  scheduler_.run_after(kUseDelay,
+                       lifetime_.guard([this, changes, limit, dropped = std::move(dropped)] {
+                         drop_when_unused(changes, limit, dropped);
+                       }));
 }
 
 void FuseServer::drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes,

@@ -23,6 +23,7 @@
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/fuse/cache_dropper.h"
 #include "fuse-client/fuse/fuse_api.h"
+#include "fuse-client/fuse/inode_requests.h"
 #include "fuse-client/fuse/kernel_notifier.h"
 #include "fuse-client/fuse/path_walks.h"
 
@@ -128,6 +129,16 @@ class FuseServer {
   // How the kernel may cache it is decided now, whenever the attributes were asked for.
   fuse_entry_param entry(InodeId parent, const std::string& name,
                          const Attributes& attributes);
+  // Answers a question about the inode. No notification about it leaves before the answer has, for a
+  // moment.
+  template <class T>
+  client::Done<T> counted(InodeId inode, client::Done<T> done) {
+    requests_.begin(inode);
+    return [this, inode, done = std::move(done)](Result<T> result) {
+      done(std::move(result));
+      requests_.end(inode, scheduler_.now());
+    };
+  }
   // A read of the file begins. True: not now; `again` will be called.
   bool holds_read(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task again) {
     return dropper_ && dropper_->holds_read(file, offset, size_bytes, std::move(again));
@@ -167,6 +178,9 @@ class FuseServer {
   FuseServer(client::Client& client, Scheduler& scheduler, Log& log, const ServerOptions& options);
   Status started_session(int result, const std::string& what);
   Duration attributes_keep_for(InodeId inode) const;
+  bool is_in_use(const std::vector<LeaseChange>& changes);
+  void drop_when_unused(const std::vector<LeaseChange>& changes, MonoTime limit,
+                        std::function<void()> dropped);
 
   client::Client& client_;
   Scheduler& scheduler_;
@@ -181,6 +195,7 @@ class FuseServer {
   std::unique_ptr<KernelNotifier> notifier_;
   std::unique_ptr<CacheDropper> dropper_;
   PathWalks walks_;
+  InodeRequests requests_;
 
   struct RequestMemory;
   std::shared_ptr<RequestMemory> memory_;

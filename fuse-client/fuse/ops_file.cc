@@ -118,7 +118,8 @@ void read(fuse_req_t request, InodeId inode, client::HandleId handle, std::uint6
   }
   auto done = server.answer<std::vector<Buffer>>(
       request, [request](const std::vector<Buffer>& parts) { reply_buffers(request, parts); });
-  server.started(request, server.client().read(handle, offset, size_bytes, done));
+  server.started(request, server.client().read(handle, offset, size_bytes,
+                                               server.counted(inode, std::move(done))));
 }
 
 void op_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,

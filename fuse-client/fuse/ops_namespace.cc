@@ -71,7 +71,8 @@ void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
     }
     done(std::move(result));
   };
-  server.started(request, server.client().get_attributes(asked, done));
+  server.started(request, server.client().get_attributes(
+                              asked, server.counted<Attributes>(asked, std::move(done))));
 }
 
 void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_set,

@@ -29,7 +29,7 @@ inline constexpr std::size_t kWalksMax = 4096;
 // A caller uses at once what it found; it may also have needed no more than the finding.
 inline constexpr std::chrono::milliseconds kWalkTime{100};
 // For so long a change of what was found waits for its use.
-inline constexpr std::chrono::milliseconds kUseWait{20};
+inline constexpr std::chrono::milliseconds kFoundWait{10};
 
 enum class Use : std::uint8_t { kAttributes, kOpen };
 
@@ -79,7 +79,7 @@ class PathWalks {
     std::erase_if(walks_, [now](const auto& entry) { return now - entry.second.at > kWalkTime; });
     return std::any_of(walks_.begin(), walks_.end(), [&](const auto& entry) {
       const Walk& walk = entry.second;
-      return walk.is_second && now - walk.at <= kUseWait &&
+      return walk.is_second && now - walk.at <= kFoundWait &&
              std::any_of(changes.begin(), changes.end(), [&](const LeaseChange& change) {
                return change.inode == walk.found.inode && change.names.empty();
              });

@@ -109,7 +109,7 @@ TEST_F(PathWalksTest, a_change_waits_for_who_found_it_on_a_second_walk_until_it_
 TEST_F(PathWalksTest, a_change_waits_for_a_moment_only) {
   walks.walk_again(kCaller, now);
   found(kCaller, kFile);
-  now += kUseWait + std::chrono::milliseconds(1);
+  now += kFoundWait + std::chrono::milliseconds(1);
   EXPECT_FALSE(is_awaited(kFile));
 }
 
