@@ -204,7 +204,7 @@ class Client::Impl {
   void add_named(std::vector<LeaseChange>& changes);
   void drop_changed(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
   void drop_kept(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
-  void settle(InodeId inode, bool ends_lease, std::function<void()> settled);
+  void settle(const std::vector<LeaseChange>& settled, std::function<void()> dropped);
   bool begin_last_commit(InodeId inode);
   WriteBackEvents write_back_events();
   void close_session(Done<Unit> done);

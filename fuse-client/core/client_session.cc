@@ -239,29 +239,44 @@ void Client::Impl::drop_changed(const std::vector<LeaseChange>& changes,
     }
   }
   drop_kept(others, lifetime_.guard([this, settled, dropped = std::move(dropped)] {
-    auto left = std::make_shared<std::size_t>(settled.size() + 1);
-    const auto one_done = [left, dropped] {
-      if (--*left == 0) {
-        dropped();
-      }
-    };
-    for (const LeaseChange& change : settled) {
-      settle(change.inode, change.contents, one_done);
-    }
-    one_done();
+    settle(settled, dropped);
   }));
 }
 
-void Client::Impl::settle(InodeId inode, bool ends_lease, std::function<void()> settled) {
-  write_leases_.stop_writing_back(inode);
-  // What is lost is told by fsync(2) and close(2).
-  write_back_.settle(inode, [this, inode, ends_lease, settled](Result<Unit>) {
-    if (ends_lease) {
-      inodes_.end_lease(inode);
+void Client::Impl::settle(const std::vector<LeaseChange>& settled, std::function<void()> dropped) {
+  const Task end = lifetime_.guard([this, settled, dropped = std::move(dropped)] {
+    for (const LeaseChange& change : settled) {
+      if (change.contents) {
+        inodes_.end_lease(change.inode);
+      }
+      write_leases_.end_settling(change.inode, true);
     }
-    write_leases_.end_settling(inode, true);
-    settled();
+    dropped();
   });
+  std::vector<LeaseChange> contents;
+  auto left = std::make_shared<std::size_t>(0);
+  for (const LeaseChange& change : settled) {
+    write_leases_.stop_writing_back(change.inode);
+    *left += write_back_.is_settled(change.inode) ? 0 : 1;
+    if (change.contents) {
+      contents.push_back(change);
+    }
+  }
+  const bool took_time = *left > 0;
+  // What the kernel has read meanwhile is of before the change, too.
+  const Task stored = lifetime_.guard([this, contents, end] { drop_kept(contents, end); });
+  for (const LeaseChange& change : settled) {
+    const bool is_awaited = !write_back_.is_settled(change.inode);
+    // What is lost is told by fsync(2) and close(2).
+    write_back_.settle(change.inode, [is_awaited, left, stored](const Result<Unit>&) {
+      if (is_awaited && --*left == 0) {
+        stored();
+      }
+    });
+  }
+  if (!took_time) {
+    end();  // at once: there is no moment in which something could be read
+  }
 }
 
 // As far as they are kept: here, and by the kernel.

@@ -171,11 +171,15 @@ void Flusher::flush(InodeId inode, bool durable, Done<Unit> done) {
   file->waiters.push_back({file->dirty.last_order(), durable, std::move(done), {}});
 }
 
+// Of bytes that no lease covers: the one that is asked for waits for this.
+bool Flusher::is_settled(InodeId inode) const {
+  const FileState* file = find(inode);
+  return file == nullptr || file->is_settled() || file->lacks_lease;
+}
+
 void Flusher::settle(InodeId inode, Done<Unit> done) {
   rewriter_.cancel_suggested(inode);
-  const FileState* file = find(inode);
-  if (file != nullptr && file->lacks_lease) {
-    // No lease covers these bytes, and the one that is asked for waits for this.
+  if (is_settled(inode)) {
     world_.scheduler.post(lifetime_.guard([done = std::move(done)] { done(ok()); }));
     return;
   }

@@ -43,6 +43,7 @@ class Flusher {
 
   void flush(InodeId inode, bool durable, Done<Unit> done);
   void settle(InodeId inode, Done<Unit> done);
+  bool is_settled(InodeId inode) const;
   void flush_all(bool durable, Done<Unit> done);
   // Starts a flush of everything buffered.
   void flush_everything();

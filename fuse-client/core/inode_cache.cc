@@ -196,6 +196,7 @@ void InodeCache::end_lease(InodeId inode) {
   const auto left = entries_.find(inode);
   if (left != entries_.end()) {
     clear_windows(left->second);
+    note_dropped_pages(left->second);
   }
 }
 
@@ -204,9 +205,13 @@ void InodeCache::begin_ending_lease(InodeId inode) {
   const auto left = entries_.find(inode);
   if (left != entries_.end()) {
     clear_windows(left->second);
-    // Pages of a file that is not open are dropped when it is opened.
-    left->second.are_pages_dropped = left->second.hold_count > 0;
+    note_dropped_pages(left->second);
   }
+}
+
+void InodeCache::note_dropped_pages(Entry& entry) {
+  // Pages of a file that is not open are dropped when it is opened.
+  entry.are_pages_dropped = entry.hold_count > 0;
 }
 
 void InodeCache::end_all_leases() {

@@ -74,7 +74,7 @@ class InodeCache {
   // here, where much is evicted.
   const std::unordered_set<InodeId>& leases() const { return leases_; }
   // Contents and attributes are asked for again. The lease is over with end_lease only: what the
-  // kernel has may last a little longer.
+  // kernel has may last a little longer, and what is learned until then may be of before the change.
   void begin_ending_lease(InodeId inode);
   void end_lease(InodeId inode);
   void end_all_leases();
@@ -127,6 +127,7 @@ class InodeCache {
   bool is_overtaken(const Entry& entry, const Attributes& attributes, const Told& told) const;
   MonoTime latest_question(const Entry& entry) const;  // whose answer counts
   void make_old(Entry& entry);
+  static void note_dropped_pages(Entry& entry);
   void note_lease(Entry& entry, InodeId inode, const Told& told);
   void take(Entry& entry, const Attributes& attributes, const Told& told);
   void take_own(Entry& entry, const Attributes& attributes, const Told& told);

@@ -75,6 +75,8 @@ void WriteBack::flush(InodeId inode, bool durable, Done<Unit> done) {
   impl_->flusher.flush(inode, durable, std::move(done));
 }
 
+bool WriteBack::is_settled(InodeId inode) const { return impl_->flusher.is_settled(inode); }
+
 void WriteBack::settle(InodeId inode, Done<Unit> done) {
   impl_->flusher.settle(inode, std::move(done));
 }

@@ -94,6 +94,7 @@ class WriteBack {
   void flush_all(bool durable, Done<Unit> done);
   // As flush, before the lease on the file ends: nothing is written anew of oneself after it.
   void settle(InodeId inode, Done<Unit> done);
+  bool is_settled(InodeId inode) const;  // then that takes no time
 
   // For truncation: waits for flushes of the inode under way, then forgets dirty bytes at and
   // beyond `size_bytes` and answers whether there were any. Writes that come meanwhile wait until

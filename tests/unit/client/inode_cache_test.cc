@@ -243,6 +243,20 @@ TEST_F(InodeCacheTest,
   EXPECT_EQ(changed_, std::vector{kFile});
 }
 
+TEST_F(InodeCacheTest, what_was_learned_before_the_change_does_not_make_dropped_pages_old) {
+  cache_.hold(kFile);
+  cache_.learn(attributes(1), leased(now()));
+  cache_.pages_are_current(kFile);
+  cache_.begin_ending_lease(kFile);
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.learn(attributes(1), {now(), false});  // a read while the change waits
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.end_lease(kFile);
+  events_.run_for(std::chrono::milliseconds(1));
+  cache_.learn(attributes(2), leased(now()));
+  EXPECT_TRUE(changed_.empty());
+}
+
 TEST_F(InodeCacheTest, pages_of_a_closed_file_are_not_dropped_by_a_notice) {
   cache_.hold(kFile);
   cache_.learn(attributes(1), leased(now()));
