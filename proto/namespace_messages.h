@@ -85,7 +85,9 @@ struct UnlinkReply {
   std::uint32_t link_count = 0;  // what is left
   Attributes parent;             // the directory as it is now
   std::uint64_t lease = 0;       // as in EntryReply
-  DFS_FIELDS(inode, link_count, parent, lease)
+  // Another session has it open: what this one has written and not stored is still to be read.
+  bool is_open_elsewhere = false;
+  DFS_FIELDS(inode, link_count, parent, lease, is_open_elsewhere)
 };
 // Fails with kNotFound, kIsDirectory, kStale.
 struct UnlinkRequest {
@@ -114,8 +116,9 @@ struct RenameReply {
   std::uint32_t replaced_link_count = 0;
   // As they are now: what was moved (with an exchange, both) and the directories.
   std::vector<Attributes> changed;
-  std::uint64_t lease = 0;  // as in EntryReply
-  DFS_FIELDS(moved, replaced, replaced_link_count, changed, lease)
+  std::uint64_t lease = 0;                  // as in EntryReply
+  bool replaced_is_open_elsewhere = false;  // as in UnlinkReply
+  DFS_FIELDS(moved, replaced, replaced_link_count, changed, lease, replaced_is_open_elsewhere)
 };
 // POSIX rename(2) and the flags of renameat2(2). Fails with kNotFound, kExists, kNotEmpty,
 // kIsDirectory, kNotDirectory, kInvalidArgument (a directory into itself), kTooManyLinks, kStale.

@@ -159,7 +159,7 @@ class Client::Impl {
   void learn_removed(InodeId directory, const std::string& name, const Told& told);
   void learn_renamed(const RenameRequest& request, const RenameReply& reply, const Told& told);
   void doubt_names(InodeId directory, ErrorCode code);
-  void name_removed(InodeId inode, std::uint32_t link_count);
+  void name_removed(InodeId inode, std::uint32_t link_count, bool is_open_elsewhere);
   OperationId change_xattrs(InodeId inode, Done<Unit> done, auto request);
 
   // --- Open files --------------------------------------------------------------------------------

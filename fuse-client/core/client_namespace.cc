@@ -228,9 +228,9 @@ void Client::Impl::learn_removed(InodeId directory, const std::string& name, con
   }
 }
 
-void Client::Impl::name_removed(InodeId inode, std::uint32_t link_count) {
+void Client::Impl::name_removed(InodeId inode, std::uint32_t link_count, bool is_open_elsewhere) {
   inodes_.expire(inode);
-  if (link_count > 0) {
+  if (link_count > 0 || is_open_elsewhere) {
     return;
   }
   const auto open = open_inodes_.find(inode);
@@ -259,7 +259,7 @@ OperationId Client::Impl::unlink(UnlinkRequest request, Done<Unit> done) {
         const Told told = master_.leases().told(sent_at, reply->lease);
         learn_directory(parent, reply->parent, told);
         learn_removed(parent, name, told);
-        name_removed(reply->inode, reply->link_count);
+        name_removed(reply->inode, reply->link_count, reply->is_open_elsewhere);
         done(ok());
       });
   return id;
@@ -306,7 +306,8 @@ OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
         }
         learn_renamed(request, *reply, told);
         if (reply->replaced.is_set()) {
-          name_removed(reply->replaced, reply->replaced_link_count);
+          name_removed(reply->replaced, reply->replaced_link_count,
+                       reply->replaced_is_open_elsewhere);
         }
         done(ok());
       });

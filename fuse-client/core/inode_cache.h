@@ -58,8 +58,8 @@ class InodeCache {
   // The attributes changed in a way this client does not know; earlier answers do not count.
   void expire(InodeId inode);
   void expire_if_known(InodeId inode);
-  // The same because a notice says that the attributes change. Earlier questions count if the answer
-  // gives a lease.
+  // The same because a notice says that the attributes change. Earlier questions count if the
+  // answer gives a lease.
   void expire_by_notice(InodeId inode);
   // Extents, too, and where their chunks are: they led nowhere.
   void drop_extents(InodeId inode);
@@ -74,7 +74,8 @@ class InodeCache {
   // here, where much is evicted.
   const std::unordered_set<InodeId>& leases() const { return leases_; }
   // Contents and attributes are asked for again. The lease is over with end_lease only: what the
-  // kernel has may last a little longer, and what is learned until then may be of before the change.
+  // kernel has may last a little longer, and what is learned until then may be of before the
+  // change.
   void begin_ending_lease(InodeId inode);
   void end_lease(InodeId inode);
   void end_all_leases();

@@ -51,8 +51,8 @@ WriteBack::WaitId WriteBack::write(InodeId inode, const StoragePolicy& policy, W
 
 void WriteBack::lease_taken(InodeId inode) {
   impl_->flusher.lease_taken(inode);
-  // At once: the notice that another client wants it may be the next message. Each turn of the lease
-  // must take what waits, or nobody gets on.
+  // At once: the notice that another client wants it may be the next message. Each turn of the
+  // lease must take what waits, or nobody gets on.
   impl_->queue.retry();
 }
 

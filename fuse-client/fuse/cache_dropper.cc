@@ -11,6 +11,8 @@ namespace {
 // A file that is read all the time without end is given up after so many passes; what was read
 // during the last one is dropped a moment late.
 constexpr std::uint32_t kPassesMax = 16;
+constexpr std::chrono::milliseconds kQuietDelay{1};
+constexpr std::chrono::milliseconds kQuietWait{10};
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kNoEnd = ~std::uint64_t{0};
 
@@ -64,9 +66,7 @@ void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<v
       notifier_.drop_attributes(inode, at_latest(kDropWait, one_done));
     }
     if (!was_contended) {
-      scheduler_.run_after(kAnswerTime, lifetime_.guard([this, inode] {
-        notifier_.drop_attributes(inode, nullptr);
-      }));
+      drop_attributes_again(change.inode, kAnswerTime);
     }
     for (const std::string& name : change.names) {
       if (!contention_.is_without_time(change.inode, name, scheduler_.now())) {
@@ -76,6 +76,17 @@ void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<v
     }
   }
   scheduler_.post(lifetime_.guard(one_done));
+}
+
+// Not while the kernel asks for them: it would not believe the answer.
+void CacheDropper::drop_attributes_again(InodeId inode, Duration delay) {
+  scheduler_.run_after(delay, lifetime_.guard([this, inode] {
+    if (hooks_.is_quiet(inode)) {
+      notifier_.drop_attributes(hooks_.to_kernel(inode), nullptr);
+    } else {
+      drop_attributes_again(inode, kQuietDelay);
+    }
+  }));
 }
 
 bool CacheDropper::may_keep_attributes(InodeId inode) const {
@@ -159,6 +170,21 @@ void CacheDropper::begin_pass(InodeId id, File& file) {
   const std::uint64_t pass = file.pass;
   scheduler_.run_after(kHoldReads, lifetime_.guard([this, id, pass] { release_reads(id, pass); }));
   drop_pages(id, lifetime_.guard([this, id, pass] { pass_done(id, pass); }));
+}
+
+// What the kernel asks meanwhile it would not believe.
+void CacheDropper::begin_pass_when_quiet(InodeId id, std::uint64_t last_pass, Duration left) {
+  const auto place = files_.find(id);
+  if (place == files_.end() || place->second.pass != last_pass) {
+    return;
+  }
+  if (hooks_.is_quiet(id) || left <= Duration::zero()) {
+    begin_pass(id, place->second);
+    return;
+  }
+  scheduler_.run_after(kQuietDelay, lifetime_.guard([this, id, last_pass, left] {
+    begin_pass_when_quiet(id, last_pass, left - kQuietDelay);
+  }));
 }
 
 // What lies between the writes under way, and these for a moment.
@@ -270,10 +296,14 @@ void CacheDropper::release_reads(InodeId id, std::uint64_t pass) {
   if (place == files_.end() || place->second.pass != pass) {
     return;
   }
-  place->second.is_holding = false;
-  for (const Task& again : std::exchange(place->second.held, {})) {
+  for (const Task& again : stop_holding(place->second)) {
     again();
   }
+}
+
+std::vector<Task> CacheDropper::stop_holding(File& file) {
+  file.is_holding = false;
+  return std::exchange(file.held, {});
 }
 
 void CacheDropper::pass_done(InodeId id, std::uint64_t pass) {
@@ -283,7 +313,11 @@ void CacheDropper::pass_done(InodeId id, std::uint64_t pass) {
   }
   File& file = place->second;
   if (file.has_reads && file.passes < kPassesMax) {
-    begin_pass(id, file);
+    const std::vector<Task> held = stop_holding(file);
+    begin_pass_when_quiet(id, pass, kQuietWait);
+    for (const Task& again : held) {
+      again();
+    }
     return;
   }
   const bool may_be_old = file.has_reads;

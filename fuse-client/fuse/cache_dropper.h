@@ -1,23 +1,26 @@
 // Has the kernel drop what other clients are about to change, and says when it has.
 //
 // Some things make that more than a call:
-// - An answer that the kernel has, but has not looked at, may be kept after it was dropped: what was
-//   not contended (contention.h) is dropped again a moment later, and given for no time until it has
-//   been left alone for a while.
-// - While pages of an open file are dropped, others of it may be read anew and be old again. So reads
-//   that begin meanwhile count, and the file is gone through once more, with new reads held back for
-//   a moment. (Not for long: the kernel locks the pages of a read that is held back, and waits for
-//   them.)
+// - An answer that the kernel has, but has not looked at, may be kept after it was dropped: what
+// was
+//   not contended (contention.h) is dropped again a moment later, and given for no time until it
+//   has been left alone for a while.
+// - While pages of an open file are dropped, others of it may be read anew and be old again. So
+// reads
+//   that begin meanwhile count, and the file is gone through once more, with new reads held back
+//   for a moment. (Not for long: the kernel locks the pages of a read that is held back, and waits
+//   for them.)
 // - To expire a name the kernel takes the lock of its directory, which every change of names in it
 //   holds until it is answered, perhaps after the very change that is waited for here. When that
 //   takes longer than kNameWait, the name is left to expire by itself, and until it has, the inodes
 //   it may have stood for are stale to whoever comes by a path: the kernel then walks it again,
 //   asking.
 // - The kernel keeps the last page of a write locked until that is answered, if it is not whole and
-//   was not there before. A write can wait for a lease, and that for this client to have dropped the
-//   file: so what writes under way touch is dropped apart, and if that takes longer than kWriteWait it
-//   is such a page, in which nobody reads before the write is answered.
-// - A lock can be held for as long as a server is silent: nobody is waited for longer than kDropWait.
+//   was not there before. A write can wait for a lease, and that for this client to have dropped
+//   the file: so what writes under way touch is dropped apart, and if that takes longer than
+//   kWriteWait it is such a page, in which nobody reads before the write is answered.
+// - A lock can be held for as long as a server is silent: nobody is waited for longer than
+// kDropWait.
 #pragma once
 
 #include <functional>
@@ -48,6 +51,7 @@ class CacheDropper {
     std::function<std::uint64_t(InodeId)> to_kernel;
     std::function<bool(InodeId)> is_known;  // to the kernel
     std::function<bool(InodeId)> is_open;
+    std::function<bool(InodeId)> is_quiet;  // the kernel is not asking about it
   };
   CacheDropper(Scheduler& scheduler, KernelNotifier& notifier, Hooks hooks)
       : scheduler_(scheduler), notifier_(notifier), hooks_(std::move(hooks)) {}
@@ -95,14 +99,17 @@ class CacheDropper {
   };
   using Writes = std::map<std::uint64_t, Write>;
 
+  void drop_attributes_again(InodeId inode, Duration delay);
   void drop_file(InodeId file, Task done);
   void drop_pages(InodeId id, const Task& done);
   void drop_written(InodeId id, std::uint64_t number, Write& write, const Task& done);
   void begin_pass(InodeId id, File& file);
+  void begin_pass_when_quiet(InodeId id, std::uint64_t last_pass, Duration left);
   void pass_done(InodeId id, std::uint64_t pass);
+  static std::vector<Task> stop_holding(File& file);
   void release_reads(InodeId id, std::uint64_t pass);
-  void expire_name(InodeId directory, const std::string& name,
-                   const std::vector<InodeId>& suspects, const Task& done);
+  void expire_name(InodeId directory, const std::string& name, const std::vector<InodeId>& suspects,
+                   const Task& done);
   void expire_again(InodeId directory, const std::string& name);
   // `done` once: when called the first time, or after `limit`.
   Task at_latest(Duration limit, Task done);

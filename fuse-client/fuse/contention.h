@@ -4,8 +4,8 @@
 // takes the lock of the directory, which a change of its own may hold that waits for the very
 // change that is to be made known; and an answer that it has received but not yet looked at is kept
 // though what it says was dropped in between. Both matter only where changes of several clients
-// meet all the time. So what was taken back a moment ago is given to the kernel for no time: it asks
-// whenever it uses it, and need not be told of the next change.
+// meet all the time. So what was taken back a moment ago is given to the kernel for no time: it
+// asks whenever it uses it, and need not be told of the next change.
 //
 // Bounded: what does not fit counts as not contended. Loop thread only.
 #pragma once

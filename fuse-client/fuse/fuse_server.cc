@@ -155,7 +155,9 @@ Status FuseServer::started_session(int result, const std::string& what) {
       CacheDropper::Hooks{
           .to_kernel = [this](InodeId inode) { return to_kernel(inode); },
           .is_known = [this](InodeId inode) { return inode == root_ || lookup_count(inode) > 0; },
-          .is_open = [this](InodeId inode) { return client_.is_open(inode); }});
+          .is_open = [this](InodeId inode) { return client_.is_open(inode); },
+          .is_quiet =
+              [this](InodeId inode) { return requests_.is_quiet(inode, scheduler_.now()); }});
   return ok();
 }
 
@@ -360,8 +362,7 @@ fuse_entry_param FuseServer::entry(InodeId parent, const std::string& name,
   entry.attr = to_stat(client_.kept_attributes(inode).value_or(attributes), entry.ino);
   entry.attr_timeout = seconds_of(attributes_keep_for(inode));
   const bool may_keep = !dropper_ || dropper_->may_keep_name(parent, name);
-  entry.entry_timeout =
-      may_keep ? seconds_of(client_.name_keeps_for(parent, name, inode)) : 0;
+  entry.entry_timeout = may_keep ? seconds_of(client_.name_keeps_for(parent, name, inode)) : 0;
   return entry;
 }
 
@@ -369,8 +370,7 @@ void FuseServer::reply_entry(fuse_req_t request, InodeId parent, const std::stri
                              const Attributes& attributes) {
   const fuse_entry_param param = entry(parent, name, attributes);
   count_lookup(attributes.inode);
-  walks_.found(fuse_req_ctx(request)->pid, attributes, param.attr_timeout == 0,
-               scheduler_.now());
+  walks_.found(fuse_req_ctx(request)->pid, attributes, param.attr_timeout == 0, scheduler_.now());
   if (fuse_reply_entry(request, &param) != 0) {
     forget(attributes.inode, 1);  // it did not arrive: the kernel will not forget it
   }

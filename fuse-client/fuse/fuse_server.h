@@ -127,10 +127,9 @@ class FuseServer {
   void reply_entry(fuse_req_t request, InodeId parent, const std::string& name,
                    const Attributes& attributes);
   // How the kernel may cache it is decided now, whenever the attributes were asked for.
-  fuse_entry_param entry(InodeId parent, const std::string& name,
-                         const Attributes& attributes);
-  // Answers a question about the inode. No notification about it leaves before the answer has, for a
-  // moment.
+  fuse_entry_param entry(InodeId parent, const std::string& name, const Attributes& attributes);
+  // Answers a question about the inode. No notification about it leaves before the answer has, for
+  // a moment.
   template <class T>
   client::Done<T> counted(InodeId inode, client::Done<T> done) {
     requests_.begin(inode);

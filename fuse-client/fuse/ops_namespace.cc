@@ -64,7 +64,8 @@ void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
   auto done = [&server, request, asked,
                done = server.answer_attributes(request)](Result<Attributes> result) {
     if (result.code() == ErrorCode::kStale) {
-      // Removed since a path led here. Of a file that goes while it is looked at stat(2) tells what it was.
+      // Removed since a path led here. Of a file that goes while it is looked at stat(2) tells what
+      // it was.
       if (const auto found = server.found_attributes(request, asked)) {
         result = *found;
       }

@@ -39,8 +39,8 @@ class PathWalks {
   // since to open it the kernel needs to know its permissions.
   bool must_walk_again(pid_t caller, InodeId inode, Use use, bool is_suspect, MonoTime now) {
     const auto place = walks_.find(caller);
-    const bool is_found = place != walks_.end() && place->second.is_second &&
-                          place->second.found.inode == inode;
+    const bool is_found =
+        place != walks_.end() && place->second.is_second && place->second.found.inode == inode;
     const bool is_true = is_found && now - place->second.at <= kWalkTime &&
                          (use == Use::kOpen || !place->second.is_used);
     const bool is_allowed = !is_suspect || is_true;

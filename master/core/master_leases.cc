@@ -178,13 +178,13 @@ void Master::put_aside(Items items) {
 bool Master::is_ready(const Item& item) const {
   const InodeId read = item.wait.until_calm;
   // The next change may be waiting for the reader itself, which holds locked pages until then.
-  const bool may_read = !leases_.is_changing(read) ||
-                        leases_.has_yet_to_drop(item.request.envelope.session, read);
-  return item.is_withdrawn || (may_read &&
-                               std::all_of(item.wait.awaited.begin(), item.wait.awaited.end(),
-                                           [this](const LeaseTable::Awaited& awaited) {
-                                             return leases_.is_acknowledged(awaited);
-                                           }));
+  const bool may_read =
+      !leases_.is_changing(read) || leases_.has_yet_to_drop(item.request.envelope.session, read);
+  return item.is_withdrawn ||
+         (may_read && std::all_of(item.wait.awaited.begin(), item.wait.awaited.end(),
+                                  [this](const LeaseTable::Awaited& awaited) {
+                                    return leases_.is_acknowledged(awaited);
+                                  }));
 }
 
 void Master::wake_waiting() {

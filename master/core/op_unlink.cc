@@ -2,6 +2,7 @@
 
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
+#include "master/core/session_table.h"
 
 namespace dfs::master {
 
@@ -19,6 +20,7 @@ Result<UnlinkReply> apply(OpContext& context, const UnlinkRequest& request) {
   if (inode) {
     DFS_CHECK_OK(drop_link(context, *inode));
     reply.link_count = inode->attributes.link_count;
+    reply.is_open_elsewhere = context.sessions.is_pinned_by_others(context.session, entry.inode);
   }
   DFS_CHECK_OK(touch_directory(context, parent));
   DFS_CHECK_OK(context.store.put_inode(parent));

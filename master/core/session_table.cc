@@ -238,6 +238,14 @@ void SessionTable::pin(OpContext& context, SessionId id, InodeId inode) {
   context.on_rollback([this, session = found->second, inode] { remove_pin(*session, inode); });
 }
 
+bool SessionTable::is_pinned_by_others(SessionId id, InodeId inode) const {
+  const auto own = sessions_.find(id);
+  const bool is_own = own != sessions_.end() && own->second->pins.contains(inode);
+  const auto count = pin_counts_.find(inode);
+  return !not_told_yet_.empty() ||  // who knows
+         (count != pin_counts_.end() && count->second > (is_own ? 1U : 0U));
+}
+
 Status SessionTable::end_dead(OpContext& context, const OpenSessionRequest& request) {
   if (is_in_grace_) {
     return ok();  // what they told before they died is yet to be applied

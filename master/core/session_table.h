@@ -82,6 +82,7 @@ class SessionTable {
   Status close(OpContext& context, SessionId session);
   // `session` made the inode and holds it open; undone with the transaction. Not in a replay.
   void pin(OpContext& context, SessionId session, InodeId inode);
+  bool is_pinned_by_others(SessionId session, InodeId inode) const;
 
   // Whether the orphan's contents may go: nobody has it open, and nobody can be about to open it
   // who looked the name up before it was removed. For orphans that are inodes; the windows left of

@@ -197,3 +197,48 @@ class BufferedTest(ClusterTest):
             self.assertEqual(counter.wait(timeout=120), 0)
         with open(self.two.path("counter")) as f:
             self.assertEqual(int(f.read()), 200)
+
+
+STALL_LIMIT_S = 3.0
+CONTEND = """
+import os, random, sys, time
+path, tag = sys.argv[1:]
+f = os.open(path, os.O_RDWR)
+longest, end = 0.0, time.monotonic() + 6
+while time.monotonic() < end:
+    start = time.monotonic()
+    at = random.randrange(16000)
+    if random.random() < 0.5:
+        os.pwrite(f, tag.encode() * 100, at)
+    else:
+        os.pread(f, 200, at)
+    longest = max(longest, time.monotonic() - start)
+print(longest)
+"""
+
+
+class ContendedTest(ClusterTest):
+    def setUp(self):
+        self.cluster = self.new_cluster()
+        self.one, self.two = self.cluster.mount("one"), self.cluster.mount("two")
+
+    def test_writers_and_readers_of_one_file_on_two_mounts_all_get_on(self):
+        """Each wants what another has at any moment: none may wait for longer than a few turns."""
+        write_file(self.one.path("f"), b"-" * 16384, sync=True)
+        workers = [subprocess.Popen(["python3", "-c", CONTEND, side.path("f"), tag], stdout=subprocess.PIPE, text=True)
+                   for side, tag in ((self.one, "a"), (self.one, "b"), (self.two, "c"), (self.two, "d"))]
+        for worker in workers:
+            printed = worker.communicate(timeout=60)[0]
+            self.assertEqual(worker.returncode, 0)
+            self.assertLess(float(printed), STALL_LIMIT_S)
+        with open(self.one.path("f"), "rb") as here, open(self.two.path("f"), "rb") as there:
+            self.assertEqual(here.read(), there.read())
+
+    def test_what_was_written_to_a_file_without_a_name_is_read_by_who_has_it_open(self):
+        with open(self.two.path("f"), "w+b", buffering=0) as other:
+            other.write(b"first")
+            with open(self.one.path("f"), "r+b", buffering=0) as writer:
+                os.unlink(self.one.path("f"))
+                writer.seek(5)
+                writer.write(b" second")
+            self.assertEqual(os.pread(other.fileno(), 100, 0), b"first second")

@@ -115,6 +115,30 @@ TEST_F(Orphans, a_pinned_file_stays_until_it_is_closed) {
   EXPECT_FALSE(exists(file));
 }
 
+TEST_F(Orphans, who_removes_the_last_name_is_told_whether_others_have_the_file_open) {
+  TestClient other(events, network, "other");
+  other.open(2);
+  const InodeId file = client->make_file("a", kRootInode, true);
+  client->make_file("b");
+  client->make_file("c");
+  const auto remove = [&](const std::string& name) {
+    return client->change(UnlinkRequest{.parent = kRootInode, .name = name});
+  };
+  EXPECT_FALSE(remove("b")->is_open_elsewhere);
+  ASSERT_TRUE(other.keep_alive({file}, {}));
+  RenameRequest over{.parent = kRootInode, .name = "c", .new_parent = kRootInode, .new_name = "a"};
+  const auto renamed = client->change(over);
+  ASSERT_TRUE(renamed);
+  EXPECT_EQ(renamed->replaced, file);
+  EXPECT_TRUE(renamed->replaced_is_open_elsewhere);
+  const InodeId second = client->make_file("d", kRootInode, true);
+  EXPECT_FALSE(remove("d")->is_open_elsewhere);  // it is open here alone
+  EXPECT_TRUE(exists(second));
+  const InodeId third = client->make_file("e");
+  ASSERT_TRUE(other.keep_alive({third}, {}));
+  EXPECT_TRUE(remove("e")->is_open_elsewhere);
+}
+
 TEST_F(Orphans, another_client_has_time_to_say_that_it_has_the_file_open) {
   TestClient other(events, network, "other");
   other.open(2);
