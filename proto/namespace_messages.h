@@ -85,7 +85,7 @@ struct UnlinkReply {
   std::uint32_t link_count = 0;  // what is left
   Attributes parent;             // the directory as it is now
   std::uint64_t lease = 0;       // as in EntryReply
-  // Another session has it open: what this one has written and not stored is still to be read.
+  // Another session has it open, or may: what this one has written and not stored is to be read.
   bool is_open_elsewhere = false;
   DFS_FIELDS(inode, link_count, parent, lease, is_open_elsewhere)
 };

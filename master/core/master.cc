@@ -334,6 +334,9 @@ Status Master::apply_request(Item& item, OpContext& context) {
     }
   }
   DFS_TRY(item.waits, must_wait_for_leases(item, context));
+  context.others_were_told = std::any_of(
+      item.wait.noticed.begin(), item.wait.noticed.end(),
+      [&](const auto& notice) { return std::get<SessionId>(notice.first) != context.session; });
   if (item.waits) {
     return ok();
   }

@@ -8,6 +8,7 @@
 #include "master/core/chunk_manager.h"
 #include "master/core/lease_table.h"
 #include "master/core/name_hash.h"
+#include "master/core/session_table.h"
 #include "proto/limits.h"
 
 namespace dfs::master {
@@ -111,6 +112,10 @@ void clear_set_id(Attributes& attributes) {
   if ((attributes.mode & kModeGroupExecute) != 0) {
     attributes.mode &= ~kModeSetGid;
   }
+}
+
+bool is_open_elsewhere(const OpContext& context, InodeId inode) {
+  return context.others_were_told || context.sessions.is_pinned_by_others(context.session, inode);
 }
 
 Status drop_link(OpContext& context, InodeRow& inode) {

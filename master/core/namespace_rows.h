@@ -55,6 +55,10 @@ void clear_set_id(Attributes& attributes);
 // (a directory loses all its links with its one name).
 Status drop_link(OpContext& context, InodeRow& inode);
 
+// Whether another session has the inode open, or may: it has said so, or was told of this change
+// and may have opened it before and say so later.
+bool is_open_elsewhere(const OpContext& context, InodeId inode);
+
 // The answer about an inode, with the extents of a small file.
 Result<EntryReply> make_entry_reply(OpContext& context, const InodeRow& inode);
 

@@ -52,7 +52,9 @@ struct OpContext {
   std::uint64_t index_bound = 0;    // as kReservedChange, above every index
   std::uint64_t durable_index = 0;  // the newest on stable storage when the batch began
   ChangeStamp stamp = {};           // of the change that is being applied
-  bool is_replay = false;           // of what the session has been told is done
+  // Others kept some of what the operation changes, and were told.
+  bool others_were_told = false;
+  bool is_replay = false;       // of what the session has been told is done
   InodeId replayed_inode = {};  // of a replay: the number it took the first time, until it takes it
 
   // The reply tells of this inode, and the session may keep that if possible. What another session

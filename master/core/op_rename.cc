@@ -4,7 +4,6 @@
 
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
-#include "master/core/session_table.h"
 #include "proto/limits.h"
 
 namespace dfs::master {
@@ -224,8 +223,7 @@ Result<RenameReply> carry_out(OpContext& context, Plan& plan, const RenameReques
     DFS_CHECK_OK(drop_link(context, *plan.replaced));
     reply.replaced = plan.replaced->attributes.inode;
     reply.replaced_link_count = plan.replaced->attributes.link_count;
-    reply.replaced_is_open_elsewhere =
-        context.sessions.is_pinned_by_others(context.session, reply.replaced);
+    reply.replaced_is_open_elsewhere = is_open_elsewhere(context, reply.replaced);
   }
   DFS_CHECK_OK(touch_directory(context, plan.parent));
   DFS_CHECK_OK(context.store.put_inode(plan.parent));

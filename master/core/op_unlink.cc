@@ -2,7 +2,6 @@
 
 #include "master/core/namespace_rows.h"
 #include "master/core/operations.h"
-#include "master/core/session_table.h"
 
 namespace dfs::master {
 
@@ -20,7 +19,7 @@ Result<UnlinkReply> apply(OpContext& context, const UnlinkRequest& request) {
   if (inode) {
     DFS_CHECK_OK(drop_link(context, *inode));
     reply.link_count = inode->attributes.link_count;
-    reply.is_open_elsewhere = context.sessions.is_pinned_by_others(context.session, entry.inode);
+    reply.is_open_elsewhere = is_open_elsewhere(context, entry.inode);
   }
   DFS_CHECK_OK(touch_directory(context, parent));
   DFS_CHECK_OK(context.store.put_inode(parent));
