@@ -371,6 +371,9 @@ void FuseServer::reply_entry(fuse_req_t request, InodeId parent, const std::stri
   const fuse_entry_param param = entry(parent, name, attributes);
   count_lookup(attributes.inode);
   walks_.found(fuse_req_ctx(request)->pid, attributes, param.attr_timeout == 0, scheduler_.now());
+  if (param.attr_timeout == 0) {
+    note_answer(attributes.inode);  // it will ask for them
+  }
   if (fuse_reply_entry(request, &param) != 0) {
     forget(attributes.inode, 1);  // it did not arrive: the kernel will not forget it
   }

@@ -138,6 +138,7 @@ class FuseServer {
       requests_.end(inode, scheduler_.now());
     };
   }
+  void note_answer(InodeId inode) { requests_.note_answer(inode, scheduler_.now()); }
   // A read of the file begins. True: not now; `again` will be called.
   bool holds_read(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task again) {
     return dropper_ && dropper_->holds_read(file, offset, size_bytes, std::move(again));

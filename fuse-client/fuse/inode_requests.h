@@ -3,8 +3,9 @@
 // An answer that tells attributes or bytes counts for little in the kernel when a notification
 // overtook it: the size it tells is ignored, and the caller reads to the old end, or zeros behind
 // the new one. So the kernel is told to drop an inode when it is not asking about it, and has had
-// time to look at what it was answered; for a moment, since a question may be waiting for the very
-// change that is to be made known. At most kInodesMax are remembered. Loop thread only.
+// time to look at what it was answered and to ask what follows from that; for a moment, since a
+// question may be waiting for the very change that is to be made known. At most kInodesMax are
+// remembered. Loop thread only.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,11 @@ class InodeRequests {
     Requests& requests = inodes_.at(inode);
     --requests.under_way;
     requests.answered_at = now;
+  }
+  // Something else was answered about the inode.
+  void note_answer(InodeId inode, MonoTime now) {
+    begin(inode);
+    end(inode, now);
   }
   bool is_quiet(InodeId inode, MonoTime now) const {
     const auto place = inodes_.find(inode);

@@ -152,6 +152,7 @@ void op_write(fuse_req_t request, fuse_ino_t kernel_inode, const char* data, std
   }
   auto reply = server.answer<std::uint64_t>(
       request, [&server, request, inode, offset, size](std::uint64_t written_at) {
+        server.note_answer(inode);
         if (written_at == offset) {
           fuse_reply_write(request, size);
         } else {

@@ -64,6 +64,7 @@ class Descriptor {
 
 struct Handle {
   Descriptor fd;
+  Descriptor appender;  // of a file that is appended to: the same, for writing only
   std::uint64_t inode = 0;
   std::string name;
 };
@@ -287,13 +288,20 @@ void Recorder::create_or_open(Kind kind, const std::string& name, std::vector<Ha
   Handle handle;
   Operation op = make(kind, name);
   const bool is_made = perform(op, [&](Operation& asked) {
+    const bool is_appended = handles == &appended_;
     const int flags = (kind == Kind::kLookup ? 0 : O_CREAT) | (kind == Kind::kCreate ? O_EXCL : 0) |
-                      (handles == &appended_ ? O_APPEND : 0);
-    handle.fd =
-        Descriptor(::openat(directory_.get(), name.c_str(), O_RDWR | O_CLOEXEC | flags, 0644));
+                      (is_appended ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+    handle.fd = Descriptor(::openat(directory_.get(), name.c_str(), flags, 0644));
     struct stat attributes {};
     if (handle.fd.get() < 0 || ::fstat(handle.fd.get(), &attributes) != 0) {
       return errno;
+    }
+    if (is_appended) {
+      const std::string same = "/proc/self/fd/" + std::to_string(handle.fd.get());
+      handle.appender = Descriptor(::open(same.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+      if (handle.appender.get() < 0) {
+        return errno;
+      }
     }
     asked.inode = attributes.st_ino;
     return 0;
@@ -418,8 +426,8 @@ void Recorder::append(const Handle& handle) {
   op.value = make_id(options_.process, ++written_);
   const std::vector<std::uint64_t> words(kRecordBytes / sizeof op.value, op.value);
   perform(op, [&](Operation&) {
-    const auto done = ::write(handle.fd.get(), words.data(), kRecordBytes);
-    return done == kRecordBytes ? sync_if_wanted(handle.fd.get()) : done < 0 ? errno : EIO;
+    const auto done = ::write(handle.appender.get(), words.data(), kRecordBytes);
+    return done == kRecordBytes ? sync_if_wanted(handle.appender.get()) : done < 0 ? errno : EIO;
   });
 }
 
