@@ -162,13 +162,17 @@ Status FuseServer::started_session(int result, const std::string& what) {
 }
 
 void FuseServer::unmount() {
-  // Its threads use the descriptor that is closed here.
+  // Its threads use the descriptor that is closed here. libfuse unmounts nothing whose connection
+  // was aborted, so that comes last.
   if (notifier_) {
-    notifier_->stop(abort_connection_);
+    notifier_->quiesce();
   }
   if (mounted_) {
     mounted_ = false;
     fuse_session_unmount(session_);
+  }
+  if (notifier_) {
+    notifier_->stop(abort_connection_);
   }
 }
 

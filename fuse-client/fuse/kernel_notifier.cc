@@ -16,6 +16,7 @@ constexpr std::size_t kThreads = 16;
 // An inode that was just given to the kernel may not have arrived: the request that asked for it
 // has its answer, and has not run yet.
 constexpr int kAttempts = 10;
+constexpr std::chrono::milliseconds kQuiesceWait{100};
 constexpr std::chrono::milliseconds kAttemptDelay{1};
 
 }  // namespace
@@ -27,23 +28,30 @@ KernelNotifier::KernelNotifier(fuse_session* session, std::function<void(Task)> 
   }
 }
 
-void KernelNotifier::stop(const std::function<void()>& end_connection) {
+void KernelNotifier::quiesce() {
   std::deque<Job> unsent;
   {
-    const std::lock_guard lock(mutex_);
-    if (std::exchange(stopping_, true)) {
-      return;
-    }
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
     unsent.swap(pending_);
-  }
-  wake_.notify_all();
-  end_connection();
-  for (std::thread& thread : threads_) {
-    thread.join();
+    wake_.notify_all();
+    ended_.wait_for(lock, kQuiesceWait, [this] { return under_way_ == 0; });
   }
   for (Job& job : unsent) {
     finish(job);
   }
+}
+
+void KernelNotifier::stop(const std::function<void()>& end_connection) {
+  quiesce();
+  if (threads_.empty()) {
+    return;
+  }
+  end_connection();
+  for (std::thread& thread : threads_) {
+    thread.join();
+  }
+  threads_.clear();
 }
 
 void KernelNotifier::drop_attributes(std::uint64_t inode, Task done) {
@@ -111,10 +119,13 @@ void KernelNotifier::run() noexcept {
     }
     Job job = std::move(pending_.front());
     pending_.pop_front();
+    ++under_way_;
     lock.unlock();
     job.notify();
     finish(job);
     lock.lock();
+    --under_way_;
+    ended_.notify_all();
   }
 }
 

@@ -30,9 +30,12 @@ class KernelNotifier {
   KernelNotifier(const KernelNotifier&) = delete;
   KernelNotifier& operator=(const KernelNotifier&) = delete;
 
-  // For when the kernel caches nothing any more: no more notifications leave, and what is asked for
-  // counts as done. Waits for those under way; they may be waiting for answers of the calling
-  // thread, so `end_connection` makes the kernel give up waiting for these.
+  // For when the kernel is about to cache nothing any more: no more notifications leave, and what
+  // is asked for counts as done. Waits for those under way, a moment: what still is under way then
+  // waits in the kernel and uses the session's descriptor no more.
+  void quiesce();
+  // Waits for all. What is under way may be waiting for answers of the calling thread:
+  // `end_connection` makes the kernel give up waiting for these.
   void stop(const std::function<void()>& end_connection = [] {});
 
   // Inodes as the kernel numbers them. `done` runs on the loop thread when the kernel has dropped
@@ -56,10 +59,12 @@ class KernelNotifier {
 
   fuse_session* session_;
   std::function<void(Task)> post_;
-  std::mutex mutex_;  // leaf; guards the two below
+  std::mutex mutex_;  // leaf; guards the three below
   std::deque<Job> pending_;
   bool stopping_ = false;
+  std::size_t under_way_ = 0;
   std::condition_variable wake_;
+  std::condition_variable ended_;
   std::vector<std::thread> threads_;
 };
 

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -106,7 +107,7 @@ void take_name() {
   if (fields >> begin >> end && end > begin + std::strlen(kName)) {
     auto* const line = reinterpret_cast<char*>(begin);
     std::memset(line, 0, end - begin);
-    std::memcpy(line, kName, std::strlen(kName));
+    std::snprintf(line, end - begin, "%s", kName);
   }
 }
 

@@ -235,21 +235,20 @@ class BlockedClientTest(ClusterTest):
         states = [read_file(f"{tasks}/{task}/stat").rpartition(b")")[2].split()[0] for task in os.listdir(tasks)]
         return b"D" in states
 
-    def expect_all_free(self, pidfd):
-        wait_for_end(pidfd)
-        self.assertNotEqual(self.creator.wait(10), 0)
+    def expect_others_free(self):
+        self.assertNotEqual(self.creator.communicate(timeout=10)[1], "")
         os.kill(self.stopped.client_pid(), signal.SIGCONT)
         self.assertEqual(self.mover.wait(10), 0)
-        if self.victim.is_mounted():
-            with self.assertRaises(OSError):
-                os.listdir(self.victim.directory)
         self.victim.mount()  # a dead mount is replaced
         self.assertEqual(read_file(self.victim.path("d/g")), b"kept")
 
     def end_by(self, number):
         pidfd = os.pidfd_open(self.victim.client_pid())
         os.kill(self.victim.client_pid(), number)
-        self.expect_all_free(pidfd)
+        wait_for_end(pidfd)
+        with self.assertRaises(OSError):
+            os.listdir(self.victim.directory)
+        self.expect_others_free()
 
     def test_a_killed_one_frees_whoever_waits_for_it(self):
         self.end_by(signal.SIGKILL)
@@ -258,7 +257,11 @@ class BlockedClientTest(ClusterTest):
         self.end_by(signal.SIGSEGV)
 
     def test_one_that_is_told_to_stop_unmounts(self):
-        self.end_by(signal.SIGTERM)
+        pidfd = os.pidfd_open(self.victim.client_pid())
+        os.kill(self.victim.client_pid(), signal.SIGTERM)
+        wait_for_end(pidfd)
+        self.assertFalse(self.victim.is_mounted())
+        self.expect_others_free()
 
 
 def count_entries(root):

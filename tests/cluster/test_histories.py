@@ -227,7 +227,7 @@ class HistoriesTest(ClusterTest):
 
     # --- The checker itself ---
 
-    def test_a_master_that_waits_for_nobody_is_caught(self):
+    def test_a_master_that_tells_nobody_what_changes_is_caught(self):
         self.begin("--operations", "names", master_program="tests/dfs-master-canary")
         self.record_on_both()
         done = self.check()
