@@ -66,7 +66,11 @@ void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<v
       notifier_.drop_attributes(inode, at_latest(kDropWait, one_done));
     }
     if (!was_contended) {
-      drop_attributes_again(change.inode, kAnswerTime);
+      const Task again =
+          lifetime_.guard([this, inode] { notifier_.drop_attributes(inode, nullptr); });
+      scheduler_.run_after(kAnswerTime, lifetime_.guard([this, id = change.inode, again] {
+        when_quiet(id, kQuietWait, again);
+      }));
     }
     for (const std::string& name : change.names) {
       if (!contention_.is_without_time(change.inode, name, scheduler_.now())) {
@@ -78,14 +82,14 @@ void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<v
   scheduler_.post(lifetime_.guard(one_done));
 }
 
-// Not while the kernel asks for them: it would not believe the answer.
-void CacheDropper::drop_attributes_again(InodeId inode, Duration delay) {
-  scheduler_.run_after(delay, lifetime_.guard([this, inode] {
-    if (hooks_.is_quiet(inode)) {
-      notifier_.drop_attributes(hooks_.to_kernel(inode), nullptr);
-    } else {
-      drop_attributes_again(inode, kQuietDelay);
-    }
+// What the kernel is asking meanwhile it would not believe.
+void CacheDropper::when_quiet(InodeId inode, Duration left, const Task& task) {
+  if (hooks_.is_quiet(inode) || left <= Duration::zero()) {
+    task();
+    return;
+  }
+  scheduler_.run_after(kQuietDelay, lifetime_.guard([this, inode, left, task] {
+    when_quiet(inode, left - kQuietDelay, task);
   }));
 }
 
@@ -170,21 +174,6 @@ void CacheDropper::begin_pass(InodeId id, File& file) {
   const std::uint64_t pass = file.pass;
   scheduler_.run_after(kHoldReads, lifetime_.guard([this, id, pass] { release_reads(id, pass); }));
   drop_pages(id, lifetime_.guard([this, id, pass] { pass_done(id, pass); }));
-}
-
-// What the kernel asks meanwhile it would not believe.
-void CacheDropper::begin_pass_when_quiet(InodeId id, std::uint64_t last_pass, Duration left) {
-  const auto place = files_.find(id);
-  if (place == files_.end() || place->second.pass != last_pass) {
-    return;
-  }
-  if (hooks_.is_quiet(id) || left <= Duration::zero()) {
-    begin_pass(id, place->second);
-    return;
-  }
-  scheduler_.run_after(kQuietDelay, lifetime_.guard([this, id, last_pass, left] {
-    begin_pass_when_quiet(id, last_pass, left - kQuietDelay);
-  }));
 }
 
 // What lies between the writes under way, and these for a moment.
@@ -314,7 +303,12 @@ void CacheDropper::pass_done(InodeId id, std::uint64_t pass) {
   File& file = place->second;
   if (file.has_reads && file.passes < kPassesMax) {
     const std::vector<Task> held = stop_holding(file);
-    begin_pass_when_quiet(id, pass, kQuietWait);
+    when_quiet(id, kQuietWait, lifetime_.guard([this, id, pass] {
+      const auto its = files_.find(id);
+      if (its != files_.end() && its->second.pass == pass) {
+        begin_pass(id, its->second);
+      }
+    }));
     for (const Task& again : held) {
       again();
     }

@@ -99,12 +99,12 @@ class CacheDropper {
   };
   using Writes = std::map<std::uint64_t, Write>;
 
-  void drop_attributes_again(InodeId inode, Duration delay);
+  // Runs the task, perhaps inside, when the kernel is not asking about the inode, or that lasts.
+  void when_quiet(InodeId inode, Duration left, const Task& task);
   void drop_file(InodeId file, Task done);
   void drop_pages(InodeId id, const Task& done);
   void drop_written(InodeId id, std::uint64_t number, Write& write, const Task& done);
   void begin_pass(InodeId id, File& file);
-  void begin_pass_when_quiet(InodeId id, std::uint64_t last_pass, Duration left);
   void pass_done(InodeId id, std::uint64_t pass);
   static std::vector<Task> stop_holding(File& file);
   void release_reads(InodeId id, std::uint64_t pass);
