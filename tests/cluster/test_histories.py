@@ -19,8 +19,8 @@ PROGRESS_BYTES = 20_000
 RECORD_LIMIT_S = SECONDS + 90
 CHECK_LIMIT_S = 60 + 10 * SECONDS
 CONTRADICTION = 1
-# Under constant change of the same few names or bytes these still find contradictions, some in a thousand
-# operations: tests/coherence/README.md lists what is known of them. Until they do not, they are run by hand.
+# Under constant change of the same few bytes these still find contradictions, some in ten thousand operations:
+# tests/coherence/README.md lists what is known of them. Until they do not, they are run by hand.
 by_hand = unittest.skipUnless("DFS_TEST_HISTORY_SECONDS" in os.environ, "set DFS_TEST_HISTORY_SECONDS to run it")
 
 
@@ -98,7 +98,6 @@ class HistoriesTest(ClusterTest):
 
     # --- While all is well ---
 
-    @by_hand
     def test_names(self):
         self.begin("--operations", "names")
         self.record_on_both()
