@@ -56,6 +56,11 @@ void WriteBack::lease_taken(InodeId inode) {
   impl_->queue.retry();
 }
 
+void WriteBack::lease_settled(InodeId inode) {
+  impl_->flusher.lease_taken(inode);
+  impl_->queue.retry_soon();
+}
+
 void WriteBack::lease_refused(InodeId inode, const Error& error) {
   impl_->flusher.lease_refused(inode, error);
   if (error.code == ErrorCode::kLeaseLost) {

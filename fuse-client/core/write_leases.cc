@@ -136,7 +136,7 @@ void WriteLeases::begin_settling(InodeId inode, bool writes_back) {
   File& file = files_[inode];
   ++file.settlings;
   if (writes_back && !std::exchange(file.writes_back, true)) {
-    events_.taken(inode);
+    events_.settled(inode);
   }
 }
 
@@ -161,7 +161,7 @@ void WriteLeases::end_settling(InodeId inode, bool is_over) {
   }
   file.writes_back = false;
   tidy(inode);
-  events_.taken(inode);  // what waits asks for it, if it is not held
+  events_.settled(inode);  // what waits asks for it, if it is not held
 }
 
 void WriteLeases::release_soon(InodeId inode) {

@@ -25,8 +25,10 @@ class WriteLeases {
  public:
   struct Events {
     std::function<bool(InodeId)> is_dirty;
-    // The file may be written (again).
+    // The file may be written, at once: it may be wanted elsewhere a moment later.
     std::function<void(InodeId)> taken;
+    // What waits may try again. In the middle of other work.
+    std::function<void(InodeId)> settled;
     std::function<bool(InodeId)> is_open;
     // It may not: kLeaseLost (what is buffered may not be stored, what waits asks again), or why
     // the file cannot be written at all.

@@ -65,6 +65,7 @@ class WriteLeasesTest : public MasterLinkTest {
       inodes_,
       {.is_dirty = [this](InodeId inode) { return dirty_.contains(inode); },
        .taken = [this](InodeId inode) { taken_.push_back(inode); },
+       .settled = [this](InodeId inode) { taken_.push_back(inode); },
        .is_open = [this](InodeId inode) { return open_.contains(inode); },
        .refused = [this](InodeId, const Error& error) { refused_.push_back(error.code); }}};
 };
