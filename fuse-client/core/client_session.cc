@@ -205,6 +205,7 @@ WriteBackEvents Client::Impl::write_back_events() {
   events.lease_lost = [this](InodeId inode) { write_leases_.lost(inode); };
   events.size_of = [this](InodeId inode) { return inodes_.attributes(inode)->size_bytes; };
   events.begins_last = [this](InodeId inode) { return begin_last_commit(inode); };
+  events.is_open = [this](InodeId inode) { return open_inodes_.contains(inode); };
   events.cleaned = [this](InodeId inode) {
     if (!open_inodes_.contains(inode)) {
       write_leases_.release_soon(inode);

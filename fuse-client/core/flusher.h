@@ -87,6 +87,8 @@ class Flusher {
   void drop(FileState& file, const std::vector<FlightBlockPtr>& blocks);
   void lose(FileState& file, const std::vector<FlightBlockPtr>& blocks, const Error& error);
   void lose_all(FileState& file, const Error& error);
+  void drop_all(FileState& file);
+  void drop_blocks(FileState& file, const std::vector<FlightBlockPtr>& blocks);
   // `durable`: what was just committed is on the master's stable storage.
   void check_waiters(FileState& file, bool durable);
   void check_cuts(FileState& file);

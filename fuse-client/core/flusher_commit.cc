@@ -143,7 +143,14 @@ void Flusher::commit_failed(FileState& file, const CommitPart& part, const Error
         return;
       }
       break;
-    case ErrorCode::kStale: lose_all(file, error); return;
+    case ErrorCode::kStale:
+      // The file is gone. Nobody has it open any more, if this client has not: nothing is missed.
+      if (events_.is_open && !events_.is_open(file.inode)) {
+        drop_all(file);
+      } else {
+        lose_all(file, error);
+      }
+      return;
     default: break;
   }
   lose(file, part.blocks, error);
@@ -192,6 +199,14 @@ void Flusher::lose_all(FileState& file, const Error& error) {
   lose(file, blocks, error);
 }
 
+void Flusher::drop_all(FileState& file) {
+  const std::deque<FlightBlockPtr>& flight = file.dirty.flight();
+  const std::vector<FlightBlockPtr> blocks(flight.begin(), flight.end());
+  file.dirty.cut(0);
+  clear_age(file);
+  drop_blocks(file, blocks);
+}
+
 void Flusher::lose(FileState& file, const std::vector<FlightBlockPtr>& blocks, const Error& error) {
   std::uint64_t bytes = 0;
   std::uint64_t first = ~std::uint64_t{0};
@@ -208,6 +223,10 @@ void Flusher::lose(FileState& file, const std::vector<FlightBlockPtr>& blocks, c
       waiter.error = error;
     }
   }
+  drop_blocks(file, blocks);
+}
+
+void Flusher::drop_blocks(FileState& file, const std::vector<FlightBlockPtr>& blocks) {
   drop(file, blocks);
   check_waiters(file, false);
   check_cuts(file);

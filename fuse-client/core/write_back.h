@@ -65,6 +65,7 @@ struct WriteBackEvents {
   // end with it. Then `last_answered` says whether it did.
   std::function<bool(InodeId)> begins_last = {};
   std::function<void(InodeId, bool is_over)> last_answered = {};
+  std::function<bool(InodeId)> is_open = {};  // here; null: every file is
   // Nothing of the file is dirty any more, nor waited for.
   std::function<void(InodeId)> cleaned = {};
 };

@@ -285,6 +285,16 @@ TEST_F(WriteBackFailureTest, a_commit_under_way_of_a_discarded_file_is_waited_fo
   write_back->release_cut(kFile);
 }
 
+TEST_F(WriteBackFailureTest, of_a_closed_file_that_is_gone_nothing_is_lost) {
+  start();
+  ASSERT_EQ(write(kFile, 0, "text"), ErrorCode::kOk);
+  is_open = false;
+  cluster.remove_file(kFile);
+  EXPECT_EQ(flush(kFile), ErrorCode::kOk);
+  EXPECT_EQ(write_back->lost_writes(kFile), 0u);
+  EXPECT_FALSE(write_back->dirty_attributes(kFile).has_value());
+}
+
 TEST_F(WriteBackFailureTest, a_file_somebody_else_removed_is_a_lost_write) {
   start();
   ASSERT_EQ(write(kFile, 0, "text"), ErrorCode::kOk);

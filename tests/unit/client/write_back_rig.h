@@ -52,6 +52,7 @@ class WriteBackRig : public testing::Test {
       }
       host.scheduler.run_after(read_delay, [done = std::move(done), ranges] { done(ranges); });
     };
+    events.is_open = [this](InodeId) { return is_open; };
     if (has_leases) {
       events.may_write = [this](InodeId, const WritePlace&) { return may_write; };
       events.want_lease = [this](InodeId inode) { wanted_leases.push_back(inode); };
@@ -144,6 +145,7 @@ class WriteBackRig : public testing::Test {
   std::size_t reads = 0;
   bool has_leases = false;  // before start()
   bool may_write = true;
+  bool is_open = true;
   std::vector<InodeId> wanted_leases;
   std::vector<InodeId> lost_leases;
   Duration read_delay = std::chrono::milliseconds(1);
