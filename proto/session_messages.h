@@ -33,7 +33,9 @@ struct OpenSessionReply {
   // The session was there already: its first answer was lost, and the master may have been started
   // anew since, and wait to be told what it holds.
   bool was_there = false;
-  DFS_FIELDS(session, cluster_id, incarnation, keep_alive_ms, session_timeout_ms, losses, was_there)
+  Timestamp now = {};  // by the master's clock
+  DFS_FIELDS(session, cluster_id, incarnation, keep_alive_ms, session_timeout_ms, losses, was_there,
+             now)
 };
 struct OpenSessionRequest {
   static constexpr MessageType kType = MessageType::kOpenSession;
@@ -48,7 +50,8 @@ struct OpenSessionRequest {
 struct KeepAliveReply {
   std::uint64_t incarnation = 0;
   bool wants_replay = false;  // it may have lost changes of this session: see ReplayChanges
-  DFS_FIELDS(incarnation, wants_replay)
+  Timestamp now = {};         // by the master's clock
+  DFS_FIELDS(incarnation, wants_replay, now)
 };
 // Says that the session lives, and which inodes it has open: an unlinked inode is kept while any
 // session pins it. Sent at once before an operation that could free a newly opened inode, else

@@ -104,6 +104,8 @@ struct ClientEvents {
   // was read through handles counts as cached.
   std::function<void(const std::vector<LeaseChange>&, std::function<void()> dropped)> drop_cached =
       {};
+  // Whether what stands above, the kernel, knows the inode: from lookup, create, … until forget().
+  std::function<bool(InodeId)> is_known = {};
 };
 
 // Everything the client holds, for logs and limits.

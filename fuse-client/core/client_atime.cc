@@ -22,7 +22,7 @@ void Client::Impl::note_access(Handle& file) {
     return;
   }
   file.notes_access = false;
-  const Timestamp now = world_.scheduler.wall_now();
+  const Timestamp now = master_.wall_time();
   if (!known->is_regular() || !has_old_access_time(merged(*known), now) ||
       accesses_.size() >= kAccessesMax) {
     return;

@@ -55,7 +55,8 @@ OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
         }
         const Told told = master_.leases().told(sent_at, reply->lease);
         inodes_.learn_entry(*reply, told);
-        if (name != "." && name != "..") {
+        if (told.is_leased && name != "." && name != "..") {
+          inodes_.keep_lease(parent);
           names_.learn(parent, name, reply->attributes.inode, told);
         }
         done(current(reply->attributes));
@@ -137,7 +138,7 @@ void Client::Impl::change_attributes(OperationId id, const AttributeChange& chan
   if (change.mtime) {
     write_back_.set_mtime(change.inode, *change.mtime);
   } else if (change.mtime_now || change.size_bytes) {
-    write_back_.set_mtime(change.inode, world_.scheduler.wall_now());
+    write_back_.set_mtime(change.inode, master_.wall_time());
   }
   ask(id, change, [this, id, done = std::move(done)](auto reply, MonoTime sent_at) {
     if (!reply) {
@@ -368,6 +369,9 @@ OperationId Client::Impl::read_directory(ReadDirectoryRequest request,
           return;
         }
         const Told told = master_.leases().told(sent_at, reply->lease);
+        if (told.is_leased) {
+          inodes_.keep_lease(request.inode);
+        }
         names_.learn_page(request.inode, request.cookie, *reply, told);
         for (DirectoryEntry& entry : reply->entries) {
           inodes_.learn(entry.attributes, {told.sent_at, told.is_leased && !entry.is_written});

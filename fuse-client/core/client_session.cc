@@ -24,11 +24,15 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       locks_(world, master_),
       chunkservers_(world),
       inodes_(world.scheduler, master_.leases().term(), InodeCacheLimits{},
-              [this](InodeId inode) {
-                if (events_.invalidate_contents) {
-                  events_.invalidate_contents(inode);
-                }
-              }),
+              {.changed =
+                   [this](InodeId inode) {
+                     if (events_.invalidate_contents) {
+                       events_.invalidate_contents(inode);
+                     }
+                   },
+               .is_in_kernel =
+                   [this](InodeId inode) { return events_.is_known && events_.is_known(inode); },
+               .lease_left = [this](InodeId inode) { names_.forget(inode); }}),
       names_(world.scheduler),
       cached_blocks_(memory_),
       blocks_(world, chunkservers_, memory_, cached_blocks_,
@@ -165,10 +169,7 @@ void Client::Impl::interrupt(OperationId operation) {
   }
 }
 
-void Client::Impl::forget(InodeId inode) {
-  inodes_.forget(inode);
-  names_.forget(inode);
-}
+void Client::Impl::forget(InodeId inode) { inodes_.forget(inode); }
 
 ClientUsage Client::Impl::usage() const {
   return {.dirty_bytes = memory_.used(MemoryBudget::Use::kDirty),

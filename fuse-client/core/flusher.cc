@@ -11,6 +11,7 @@ Flusher::Flusher(World world, MasterLink& master, ChunkLinks& links, MemoryBudge
                  const WriteBackOptions& options, const WriteBackEvents& events,
                  std::function<void(const StoragePolicy&, const Status&)> room_answered)
     : world_(world),
+      master_(master),
       memory_(memory),
       options_(options),
       events_(events),
@@ -56,7 +57,7 @@ FileState& Flusher::get(InodeId inode) {
 // --- What to flush when --------------------------------------------------------------------------
 
 void Flusher::wrote(FileState& file, std::uint64_t offset, std::uint64_t size_bytes) {
-  file.dirty.ctime = world_.scheduler.wall_now();
+  file.dirty.ctime = master_.wall_time();
   file.dirty.mtime = file.dirty.ctime;
   rewriter_.wrote(file.inode, offset, offset + size_bytes);
   note_age(file);

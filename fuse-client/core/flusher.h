@@ -95,6 +95,7 @@ class Flusher {
   void reap();
 
   World world_;
+  MasterLink& master_;
   MemoryBudget& memory_;
   const WriteBackOptions options_;
   const WriteBackEvents& events_;

@@ -300,10 +300,12 @@ void InodeCache::expire_all() {
 }
 
 void InodeCache::forget(InodeId inode) {
-  leases_.erase(inode);
   const auto place = entries_.find(inode);
-  if (place != entries_.end() && place->second.hold_count == 0) {
+  if (place == entries_.end()) {
+    leave_lease(inode);
+  } else if (!place->second.is_leased && place->second.hold_count == 0) {
     remove(place);
+    leave_lease(inode);
   }
 }
 
@@ -319,7 +321,7 @@ void InodeCache::pages_changed(Entry& entry, InodeId inode) {
   }
   // The kernel drops them now and may cache what it reads next.
   entry.pages_version = entry.is_known ? entry.attributes.data_version : 0;
-  changed_(inode);
+  events_.changed(inode);
 }
 
 // --- What is known -------------------------------------------------------------------------------
@@ -525,9 +527,18 @@ void InodeCache::evict(InodeId keep) {
 
 void InodeCache::remove(Entries::iterator place) {
   DFS_ASSERT(place->second.hold_count == 0);
+  const InodeId inode = place->first;
   clear_windows(place->second);
   idle_.erase(place->second.lru);
   entries_.erase(place);
+  if (!events_.is_in_kernel(inode)) {
+    leave_lease(inode);
+  }
+}
+
+void InodeCache::leave_lease(InodeId inode) {
+  leases_.erase(inode);
+  events_.lease_left(inode);
 }
 
 }  // namespace dfs::client

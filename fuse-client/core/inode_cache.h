@@ -10,6 +10,9 @@
 // that is this client's own change directly after the known one. Sizes and extents say what the
 // master has; what is still dirty lies over them elsewhere.
 //
+// What the kernel has forgotten stays, with its lease, as long as there is room: most often it
+// comes back, and then costs no question.
+//
 // Bounded: inodes that are not held in LRU order, extents and chunk locations by number.
 #pragma once
 
@@ -32,13 +35,22 @@ struct InodeCacheLimits {
   std::size_t locations_max = 20'000;
 };
 
+struct InodeCacheEvents {
+  // Contents the kernel may have cached of a held inode are not what they were, and it was not this
+  // client that changed them.
+  std::function<void(InodeId)> changed;
+  // Whether the kernel knows the inode and so may have cached some of it.
+  std::function<bool(InodeId)> is_in_kernel;
+  // Nothing is kept of the inode any more, here or in the kernel, and what others change of it is
+  // not heard of: what else was learned under its lease counts no more.
+  std::function<void(InodeId)> lease_left;
+};
+
 class InodeCache {
  public:
-  // `changed`: contents the kernel may have cached of a held inode are not what they were, and it
-  // was not this client that changed them.
   InodeCache(Scheduler& scheduler, const LeaseTerm& term, InodeCacheLimits limits,
-             std::function<void(InodeId)> changed)
-      : scheduler_(scheduler), term_(term), limits_(limits), changed_(std::move(changed)) {}
+             InodeCacheEvents events)
+      : scheduler_(scheduler), term_(term), limits_(limits), events_(std::move(events)) {}
   InodeCache(const InodeCache&) = delete;
   InodeCache& operator=(const InodeCache&) = delete;
 
@@ -67,8 +79,10 @@ class InodeCache {
   void erase(InodeId inode);
   // The master may know less than it said (it restarted): nothing it said counts any more.
   void expire_all();
-  // The kernel does not know the inode any more.
+  // The kernel does not know the inode any more. What is fresh of it stays.
   void forget(InodeId inode);
+  // Something was learned under a lease on the inode: it lasts until lease_left.
+  void keep_lease(InodeId inode) { leases_.insert(inode); }
 
   // Everything this client, or the kernel above it, may rely on without asking: more than is known
   // here, where much is evicted.
@@ -141,12 +155,13 @@ class InodeCache {
   void learn_locations(const std::vector<ChunkLocation>& locations);
   void evict(InodeId keep);
   void remove(Entries::iterator entry);
+  void leave_lease(InodeId inode);
 
   Scheduler& scheduler_;
   const LeaseTerm& term_;
   InodeCacheLimits limits_;
   std::unordered_set<InodeId> leases_;
-  std::function<void(InodeId)> changed_;
+  InodeCacheEvents events_;
   Entries entries_;
   MonoTime all_valid_from_ = MonoTime::min();  // as valid_from, for entries that are gone too
   std::list<InodeId> idle_;                    // not held, the longest unused first

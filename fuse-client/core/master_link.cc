@@ -29,6 +29,7 @@ MasterLink::MasterLink(World world, Address master, std::string client_name)
       busy_timer_(world.scheduler),
       kept_timer_(world.scheduler),
       alive_(std::make_shared<const bool>(true)),
+      clock_(world.scheduler),
       leases_(world, rpc_,
               {.is_open = [this] { return state_ == State::kOpen; },
                .call_options = [this] { return options_for_session(); },
@@ -70,6 +71,7 @@ void MasterLink::open_session() {
       rpc_.call(request, CallOptions{}, [this, sent_at](Result<RpcReply<OpenSessionReply>> reply) {
         opening_ = CallId{};
         if (reply) {
+          clock_.heard(sent_at, reply->body.now);
           session_opened(reply->body);
           leases_.opened(sent_at, std::chrono::milliseconds(reply->body.session_timeout_ms));
         } else {
@@ -312,6 +314,9 @@ bool MasterLink::finish(CallId id, ErrorCode code, const ChangeStamp& stamp,
   if (code != ErrorCode::kOk && is_repeated(id, place->second, code)) {
     return false;
   }
+  if (stamp.index > 0) {
+    clock_.at_least(stamp.time);
+  }
   const bool is_kept = place->second.request != nullptr && place->second.session == session_ &&
                        stamp.index > durable_index;
   if (is_kept) {
@@ -545,6 +550,7 @@ void MasterLink::send_keep_alive() {
   keep_alive_ = rpc_.call(next_keep_alive(), options,
                           [this, sent_at](Result<RpcReply<KeepAliveReply>> reply) {
                             if (reply) {
+                              clock_.heard(sent_at, reply->body.now);
                               leases_.keep_alive_answered(sent_at);
                               leases_.note_acknowledged(keep_alive_acknowledged_);
                             }

@@ -27,6 +27,8 @@
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/kept_changes.h"
 #include "fuse-client/core/lease_link.h"
+#include "fuse-client/core/master_call.h"
+#include "fuse-client/core/master_clock.h"
 #include "fuse-client/core/master_link_limits.h"
 #include "proto/rpc_client.h"
 #include "proto/session_messages.h"
@@ -77,7 +79,6 @@ class MasterLink {
     dead_sessions_ = std::move(dead);
     opening_nonce_ = std::move(opening);
   }
-  // The answers to calls as leases, and what is kept under them.
   LeaseLink& leases() { return leases_; }
   const LeaseLink& leases() const { return leases_; }
 
@@ -87,6 +88,7 @@ class MasterLink {
     lost_change_ = std::move(handler);
   }
 
+  Timestamp wall_time() { return clock_.time(); }  // the master's
   SessionId session() const { return session_; }
   std::uint64_t incarnation() const { return incarnation_; }  // of the master, as last heard
   bool is_up() const { return rpc_.is_up() && !is_replaying_; }
@@ -94,23 +96,7 @@ class MasterLink {
  private:
   enum class State { kIdle, kOpening, kOpen, kStopped };
 
-  struct Call {
-    bool may_pin = false;  // the inode it makes
-    bool is_change = false;
-    bool is_repeatable = false;
-    std::uint64_t pins_needed = 0;  // pin generation the master must have confirmed; 0: none
-    std::shared_ptr<const KeptRequest> request;  // of a change to be kept
-    std::function<CallId(const CallOptions&)> send;
-    std::function<void(Error)> fail;
-    CallId rpc;                      // set while sent
-    std::uint64_t sequence = 0;      // of a change, once given
-    SessionId session;               // it was sent in
-    std::uint64_t acknowledged = 0;  // it said so
-    std::uint32_t busy_count = 0;
-    std::uint32_t withdrawals = 0;
-    MonoTime not_before{};     // to be sent (again)
-    bool interrupted = false;  // to be given up as soon as the master is unreachable
-  };
+  using Call = MasterCall;
   using Calls = std::map<CallId, Call>;
 
   CallId submit(CallId id, Call call);
@@ -194,6 +180,7 @@ class MasterLink {
   std::uint64_t losses_ = 0;           // of the master, when nothing was kept from before
   std::shared_ptr<const bool> alive_;  // posted tasks ask whether this still exists
 
+  MasterClock clock_;
   LeaseLink leases_;
   std::uint64_t keep_alive_acknowledged_ = 0;  // as the one under way says
 

@@ -82,6 +82,8 @@ class FuseServer {
   void invalidate_contents(InodeId inode);
   // What ClientEvents::drop_cached is to call.
   void drop_cached(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
+  // What ClientEvents::is_known is to call.
+  bool is_known(InodeId inode) const { return inode == root_ || lookups_.contains(inode); }
 
   // ---- For the operations (ops_*.cc).
 

@@ -152,7 +152,8 @@ class ClientProcess {
                   } else {
                     loop_->post(std::move(dropped));
                   }
-                }};
+                },
+            .is_known = [this](InodeId inode) { return server_ && server_->is_known(inode); }};
   }
 
   // umount(2) knows paths only, and takes off what is on top. Below another mount ours stays, and

@@ -155,7 +155,8 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
                           .keep_alive_ms = static_cast<std::uint32_t>(keep_alive),
                           .session_timeout_ms = static_cast<std::uint32_t>(timeout),
                           .losses = losses,
-                          .was_there = was_there};
+                          .was_there = was_there,
+                          .now = context.now};
 }
 
 Result<KeepAliveReply> SessionTable::keep_alive(OpContext& context,
@@ -164,7 +165,8 @@ Result<KeepAliveReply> SessionTable::keep_alive(OpContext& context,
   DFS_ASSERT(found != sessions_.end());
   Session& session = *found->second;
   const KeepAliveReply reply{.incarnation = incarnation_,
-                             .wants_replay = replays_.waits_for(context.session)};
+                             .wants_replay = replays_.waits_for(context.session),
+                             .now = context.now};
   if (request.sequence <= session.keep_alive_sequence) {
     return reply;
   }

@@ -78,7 +78,10 @@ void FakeCluster::master_request(const RpcRequest& request) {
     }
   }
   switch (request.envelope.type) {
-    case MessageType::kKeepAlive: master_->reply(to, keep_alive_reply); break;
+    case MessageType::kKeepAlive:
+      keep_alive_reply.now = master_wall_now();
+      master_->reply(to, keep_alive_reply);
+      break;
     case MessageType::kCloseSession:
       sessions_.erase(request.envelope.session);
       master_->reply(to, CloseSessionReply{});
@@ -137,6 +140,7 @@ void FakeCluster::open_session(const RpcRequest& request) {
   reply.incarnation = 1;
   reply.keep_alive_ms = 5000;
   reply.session_timeout_ms = 60000;
+  reply.now = master_wall_now();
   sessions_.insert(reply.session);
   master_->reply(request.reply_address(), reply);
 }

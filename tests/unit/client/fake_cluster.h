@@ -87,6 +87,7 @@ class FakeCluster {
   void release_commits();
   void kill_node(NodeId node);
   void expire_session();
+  Timestamp master_wall_now() const { return master_host_->scheduler.wall_now(); }
   void remove_file(InodeId inode) { files[inode].is_gone = true; }
 
   // --- What happened ---

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <vector>
+
 #include "proto/block.h"
 #include "tests/sim/sim_scheduler.h"
 
@@ -56,9 +59,56 @@ class InodeCacheTest : public testing::Test {
   std::vector<InodeId> changed_;
   InodeCacheLimits limits_{.inodes_max = 4, .extents_max = 10, .locations_max = 2};
   LeaseTerm term_{scheduler_};
-  InodeCache cache_{scheduler_, term_, limits_,
-                    [this](InodeId inode) { changed_.push_back(inode); }};
+  std::set<InodeId> in_kernel_;
+  std::vector<InodeId> left_;
+  InodeCache cache_{scheduler_,
+                    term_,
+                    limits_,
+                    {.changed = [this](InodeId inode) { changed_.push_back(inode); },
+                     .is_in_kernel = [this](InodeId inode) { return in_kernel_.contains(inode); },
+                     .lease_left = [this](InodeId inode) { left_.push_back(inode); }}};
 };
+
+TEST_F(InodeCacheTest, what_the_kernel_forgets_stays_fresh_under_its_lease) {
+  in_kernel_ = {kFile};
+  cache_.learn(attributes(1), leased(now()));
+  in_kernel_.clear();
+  cache_.forget(kFile);
+  EXPECT_TRUE(cache_.is_fresh(kFile));
+  EXPECT_TRUE(cache_.leases().contains(kFile));
+  EXPECT_TRUE(left_.empty());
+}
+
+TEST_F(InodeCacheTest, what_the_kernel_forgets_and_nobody_keeps_has_no_lease) {
+  in_kernel_ = {kFile};
+  cache_.learn(attributes(1), leased(now()));
+  cache_.expire_by_notice(kFile);
+  EXPECT_TRUE(cache_.leases().contains(kFile));
+  in_kernel_.clear();
+  cache_.forget(kFile);
+  EXPECT_FALSE(cache_.leases().contains(kFile));
+  EXPECT_EQ(left_.back(), kFile);
+}
+
+TEST_F(InodeCacheTest, a_lease_ends_when_what_the_kernel_forgot_is_evicted) {
+  in_kernel_ = {InodeId{11}};
+  for (std::uint64_t inode = 11; inode < 16; ++inode) {
+    Attributes of = attributes(1);
+    of.inode = InodeId{inode};
+    cache_.learn(of, leased(now()));
+  }
+  EXPECT_EQ(cache_.inode_count(), limits_.inodes_max);
+  // Still the kernel's to keep: its changes must be heard of.
+  EXPECT_TRUE(cache_.leases().contains(InodeId{11}));
+  in_kernel_.clear();
+  cache_.forget(InodeId{11});
+  EXPECT_FALSE(cache_.leases().contains(InodeId{11}));
+  Attributes one_more = attributes(1);
+  one_more.inode = InodeId{16};
+  cache_.learn(one_more, leased(now()));
+  EXPECT_FALSE(cache_.leases().contains(InodeId{12}));
+  EXPECT_EQ(left_, (std::vector<InodeId>{InodeId{11}, InodeId{12}}));
+}
 
 TEST_F(InodeCacheTest, what_is_leased_is_fresh_until_the_term_ends_and_what_is_not_never) {
   cache_.learn(attributes(1), {now(), false});

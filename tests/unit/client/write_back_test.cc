@@ -216,5 +216,18 @@ TEST_F(WriteBackTest, a_time_set_by_hand_survives_the_commit_of_earlier_writes) 
   EXPECT_GT(cluster.files[kFile].attributes.mtime, by_hand);
 }
 
+TEST_F(WriteBackTest, files_get_the_times_of_the_masters_clock) {
+  host.scheduler.set_wall_skew(std::chrono::hours(1));
+  start();
+  const Timestamp before = cluster.master_wall_now();
+  run_for(std::chrono::seconds(30));
+  ASSERT_EQ(write(kFile, 0, "text"), ErrorCode::kOk);
+  ASSERT_EQ(flush(kFile), ErrorCode::kOk);
+  const Attributes& written = cluster.files[kFile].attributes;
+  EXPECT_GT(written.mtime, later(before, std::chrono::seconds(29)));
+  EXPECT_LE(written.mtime, cluster.master_wall_now());
+  EXPECT_EQ(written.ctime, written.mtime);
+}
+
 }  // namespace
 }  // namespace dfs::client

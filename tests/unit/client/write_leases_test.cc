@@ -58,7 +58,12 @@ class WriteLeasesTest : public MasterLinkTest {
   std::set<InodeId> open_;
   std::vector<InodeId> taken_;
   std::vector<ErrorCode> refused_;
-  InodeCache inodes_{host_.scheduler, link_.leases().term(), InodeCacheLimits{}, [](InodeId) {}};
+  InodeCache inodes_{host_.scheduler,
+                     link_.leases().term(),
+                     InodeCacheLimits{},
+                     {.changed = [](InodeId) {},
+                      .is_in_kernel = [](InodeId) { return true; },
+                      .lease_left = [](InodeId) {}}};
   WriteLeases leases_{
       host_.world(),
       link_,

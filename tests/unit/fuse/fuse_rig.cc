@@ -43,7 +43,8 @@ void FuseRig::start(client::ClientOptions options, InodeId root) {
                 } else {
                   scheduler.post(std::move(dropped));
                 }
-              }});
+              },
+          .is_known = [this](InodeId inode) { return server && server->is_known(inode); }});
   std::optional<Status> started;
   client->start([&](Status status) { started = std::move(status); });
   ASSERT_TRUE(run_until([&] { return started.has_value(); }));
