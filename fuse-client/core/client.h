@@ -60,6 +60,7 @@ struct WritePlace {
 struct OpenFlags {
   bool write = false;
   bool truncate = false;
+  bool clear_set_id = false;  // when truncating
   bool no_atime = false;  // O_NOATIME
 };
 

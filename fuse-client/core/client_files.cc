@@ -66,7 +66,11 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
         if (reply->may_write && master_.leases().told(sent_at, reply->lease).is_leased) {
           write_leases_.granted(inode);
         }
-        finish_open(id, current(reply->attributes), flags, done);
+        // A new file is empty.
+        const Attributes attributes = current(reply->attributes);
+        OpenFlags needed = flags;
+        needed.truncate = flags.truncate && attributes.size_bytes > 0;
+        finish_open(id, attributes, needed, done);
       });
   return id;
 }
@@ -80,7 +84,7 @@ OperationId Client::Impl::open(InodeId inode, OpenFlags flags, Done<OpenedFile> 
   const bool is_ready = inodes_.is_fresh(inode);
   if (is_ready) {
     const Attributes attributes = merged(*inodes_.attributes(inode));
-    if (!flags.truncate || attributes.size_bytes == 0) {
+    if (!flags.truncate) {
       return answer_later<OpenedFile>(std::move(done), add_handle(attributes, flags));
     }
   }
@@ -130,13 +134,14 @@ void Client::Impl::refresh_for_open(OperationId id, InodeId inode, OpenFlags fla
 
 void Client::Impl::finish_open(OperationId id, const Attributes& attributes, OpenFlags flags,
                                Done<OpenedFile> done) {
-  if (!flags.truncate || attributes.size_bytes == 0) {
+  if (!flags.truncate) {
     done(add_handle(attributes, flags));
     return;
   }
   AttributeChange change;
   change.inode = attributes.inode;
-  change.size_bytes = 0;
+  change.size_bytes = 0;  // an empty file, too, has been changed now
+  change.clear_set_id = flags.clear_set_id;
   change_when_settled(id, change,
                       [this, inode = attributes.inode, flags, done](Result<Attributes> truncated) {
                         if (!truncated) {

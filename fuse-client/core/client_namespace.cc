@@ -36,6 +36,9 @@ Attributes Client::Impl::current(const Attributes& answered) const {
 }
 
 OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
+  if (request.name.size() > kNameBytesMax) {  // not merely absent, which is what a listing tells
+    return answer_later<Attributes>(std::move(done), make_error(ErrorCode::kNameTooLong));
+  }
   if (master_.leases().term().holds()) {
     const auto [answer, inode] = names_.find(request.parent, request.name);
     if (answer == NameCache::Answer::kAbsent) {

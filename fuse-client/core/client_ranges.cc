@@ -124,6 +124,9 @@ OperationId Client::Impl::copy_range(HandleId source, std::uint64_t source_offse
     return answer_later<std::uint64_t>(std::move(done), make_error(ErrorCode::kReadOnly));
   }
   note_access(handles_.at(source));
+  if (destination_offset < kFileBytesMax) {  // what fits is copied, as what fits is written
+    length_bytes = std::min(length_bytes, kFileBytesMax - destination_offset);
+  }
   const CloneRangeRequest request{.source = handles_.at(source).inode,
                                   .source_offset = source_offset,
                                   .destination = handles_.at(destination).inode,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -36,6 +37,20 @@ bool take_number(std::string_view& text, int base, Number& number) {
   return true;
 }
 
+std::string read_status_of(pid_t thread) {
+  std::ifstream file("/proc/" + std::to_string(thread) + "/status");
+  std::ostringstream status;
+  status << file.rdbuf();
+  return status.str();
+}
+
+constexpr std::uint64_t bit_of(int signal) { return std::uint64_t{1} << (signal - 1); }
+
+// Those that end no process, whatever it says about them.
+constexpr std::uint64_t kHarmlessSignals = bit_of(SIGCHLD) | bit_of(SIGCONT) | bit_of(SIGURG) |
+                                           bit_of(SIGWINCH) | bit_of(SIGSTOP) | bit_of(SIGTSTP) |
+                                           bit_of(SIGTTIN) | bit_of(SIGTTOU);
+
 }  // namespace
 
 bool Caller::is_in(gid_t group) const {
@@ -57,10 +72,7 @@ bool read_status(std::string_view status, Caller& caller) {
 Caller caller_of(fuse_req_t request) {
   const fuse_ctx* context = fuse_req_ctx(request);
   Caller caller{.uid = context->uid, .groups = {context->gid}, .capabilities = 0};
-  std::ifstream file("/proc/" + std::to_string(context->pid) + "/status");
-  std::ostringstream status;
-  status << file.rdbuf();
-  const bool is_known = read_status(status.str(), caller);
+  const bool is_known = read_status(read_status_of(context->pid), caller);
   if (context->uid != 0) {
     caller.capabilities = 0;
   } else if (!is_known) {
@@ -68,5 +80,23 @@ Caller caller_of(fuse_req_t request) {
   }
   return caller;
 }
+
+bool is_ending(std::string_view status) {
+  // Signals that came for the thread, for its process; what it does with those that come.
+  std::uint64_t masks[5] = {};
+  const char* const names[] = {"SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"};
+  for (std::size_t i = 0; i < std::size(names); ++i) {
+    auto line = line_of(status, names[i]);
+    if (!line || !take_number(*line, 16, masks[i])) {
+      return true;
+    }
+  }
+  const auto [own, shared, blocked, ignored, caught] = masks;
+  const std::uint64_t come = own | shared;
+  const std::uint64_t harmless = blocked | ignored | caught | kHarmlessSignals;
+  return (come & (~harmless | bit_of(SIGKILL))) != 0;
+}
+
+bool is_ending(pid_t thread) { return is_ending(read_status_of(thread)); }
 
 }  // namespace dfs::fuse

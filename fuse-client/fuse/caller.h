@@ -29,4 +29,9 @@ Caller caller_of(fuse_req_t request);
 // Takes Groups and CapEff of a /proc/PID/status. False when they are not in it.
 bool read_status(std::string_view status, Caller& caller);
 
+// Whether a signal ends the thread of a /proc/TID/status, as soon as it does not wait any more: one
+// has come that it does not catch, block or ignore. True if the text does not tell.
+bool is_ending(std::string_view status);
+bool is_ending(pid_t thread);
+
 }  // namespace dfs::fuse

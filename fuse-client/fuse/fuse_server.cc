@@ -11,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "fuse-client/fuse/caller.h"
 #include "fuse-client/fuse/captured_stderr.h"
 #include "fuse-client/fuse/to_errno.h"
 #include "proto/limits.h"
@@ -301,19 +302,36 @@ fuse_ino_t FuseServer::to_kernel(InodeId inode) const {
   return inode == root_ ? FUSE_ROOT_ID : inode.value;
 }
 
-void FuseServer::started(fuse_req_t request, client::OperationId operation) {
+void FuseServer::started(fuse_req_t request, client::OperationId operation, WokenBy woken_by) {
   if (!operation.is_set()) {
     return;
   }
-  waiting_[request] = operation;
+  waiting_[request] = {operation, woken_by};
   fuse_req_interrupt_func(request, on_interrupt, this);
 }
 
 void FuseServer::interrupt(fuse_req_t request) {
   const auto found = waiting_.find(request);
   if (found != waiting_.end()) {
-    client_.interrupt(found->second);
+    interrupt_when_due(request, found->second.operation, scheduler_.now() + kCaughtSignalPatience);
   }
+}
+
+// The kernel tells of any signal, caught ones too, and only once.
+void FuseServer::interrupt_when_due(fuse_req_t request, client::OperationId operation,
+                                    MonoTime limit) {
+  const auto found = waiting_.find(request);
+  if (found == waiting_.end() || found->second.operation != operation) {
+    return;  // answered meanwhile
+  }
+  if (found->second.woken_by == WokenBy::kAnySignal || scheduler_.now() >= limit ||
+      is_ending(fuse_req_ctx(request)->pid)) {
+    client_.interrupt(operation);
+    return;
+  }
+  scheduler_.run_after(kSignalCheckInterval, lifetime_.guard([this, request, operation, limit] {
+    interrupt_when_due(request, operation, limit);
+  }));
 }
 
 client::Done<Attributes> FuseServer::answer_attributes(fuse_req_t request) {

@@ -32,6 +32,13 @@ namespace dfs::fuse {
 inline constexpr std::chrono::seconds kRootStatWait{3};
 // What the kernel calls a file that is created without a name.
 inline constexpr char kNoName[] = "/";
+// Signals that a program catches do not interrupt its calls, as they do not on a local disk; only
+// one that has waited for so long since then is given up.
+inline constexpr std::chrono::seconds kCaughtSignalPatience{30};
+// How soon it is noticed that a program which caught a signal ends all the same.
+inline constexpr std::chrono::milliseconds kSignalCheckInterval{100};
+
+enum class WokenBy : std::uint8_t { kFatalSignals, kAnySignal };
 
 struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted
@@ -95,7 +102,8 @@ class FuseServer {
   void negotiate(fuse_conn_info* connection);
 
   // Remembers how to interrupt what `request` started; ended() when it is answered.
-  void started(fuse_req_t request, client::OperationId operation);
+  void started(fuse_req_t request, client::OperationId operation,
+               WokenBy woken_by = WokenBy::kFatalSignals);
   void ended(fuse_req_t request) { waiting_.erase(request); }
   void interrupt(fuse_req_t request);
 
@@ -180,6 +188,7 @@ class FuseServer {
   FuseServer(client::Client& client, Scheduler& scheduler, Log& log, const ServerOptions& options);
   Status started_session(int result, const std::string& what);
   Duration attributes_keep_for(InodeId inode) const;
+  void interrupt_when_due(fuse_req_t request, client::OperationId operation, MonoTime limit);
   bool is_in_use(const std::vector<LeaseChange>& changes);
   void drop_when_unused(const std::vector<LeaseChange>& changes, MonoTime limit,
                         std::function<void()> dropped);
@@ -199,9 +208,13 @@ class FuseServer {
   PathWalks walks_;
   InodeRequests requests_;
 
+  struct Waiting {
+    client::OperationId operation;
+    WokenBy woken_by;
+  };
   struct RequestMemory;
   std::shared_ptr<RequestMemory> memory_;
-  std::map<fuse_req_t, client::OperationId> waiting_;
+  std::map<fuse_req_t, Waiting> waiting_;
   std::unordered_map<InodeId, std::uint64_t> lookups_;
   std::map<std::uint64_t, OpenDirectory> directories_;
   std::uint64_t next_directory_ = 1;

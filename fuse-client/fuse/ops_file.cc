@@ -1,11 +1,13 @@
 // Kernel requests about open files.
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/uio.h>
 
 #include <cerrno>
 #include <string_view>
 #include <vector>
 
+#include "fuse-client/fuse/caller.h"
 #include "fuse-client/fuse/fuse_server.h"
 #include "fuse-client/fuse/to_errno.h"
 
@@ -69,12 +71,24 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
                                                  (asked->flags & O_EXCL) != 0, done));
 }
 
+// The kernel clears set-id bits itself when a file is changed, but not when open(2) cuts it.
+bool must_clear_set_id(fuse_req_t request, fuse_ino_t inode) {
+  FuseServer& server = server_of(request);
+  const auto known = server.client().kept_attributes(server.from_kernel(inode));
+  if (known && (known->mode & (kModeSetUid | kModeSetGid)) == 0) {
+    return false;
+  }
+  return !caller_of(request).is_capable(CAP_FSETID);
+}
+
 void op_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
   FuseServer& server = server_of(request);
   if (server.must_walk_again(request, server.from_kernel(inode), Use::kOpen)) {
     fuse_reply_err(request, ESTALE);
     return;
   }
+  client::OpenFlags flags = open_flags(asked->flags);
+  flags.clear_set_id = flags.truncate && must_clear_set_id(request, inode);
   auto done = server.answer<client::OpenedFile>(
       request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
         const fuse_file_info file = reply_info(asked, opened);
@@ -82,8 +96,7 @@ void op_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
           server.client().release(opened.handle);
         }
       });
-  server.started(request,
-                 server.client().open(server.from_kernel(inode), open_flags(asked->flags), done));
+  server.started(request, server.client().open(server.from_kernel(inode), flags, done));
 }
 
 void op_release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {

@@ -56,7 +56,8 @@ void op_setlk(fuse_req_t request, fuse_ino_t, fuse_file_info* file, struct flock
   FuseServer& server = server_of(request);
   server.started(request,
                  server.client().set_lock(client::HandleId{file->fh}, from_flock(*lock, *file),
-                                          may_sleep != 0, server.answer_unit(request)));
+                                          may_sleep != 0, server.answer_unit(request)),
+                 WokenBy::kAnySignal);
 }
 
 void op_flock(fuse_req_t request, fuse_ino_t, fuse_file_info* file, int operation) {
@@ -71,7 +72,8 @@ void op_flock(fuse_req_t request, fuse_ino_t, fuse_file_info* file, int operatio
   }
   server.started(request,
                  server.client().set_lock(client::HandleId{file->fh}, lock,
-                                          (operation & LOCK_NB) == 0, server.answer_unit(request)));
+                                          (operation & LOCK_NB) == 0, server.answer_unit(request)),
+                 WokenBy::kAnySignal);
 }
 
 }  // namespace

@@ -113,9 +113,21 @@ class CreationTest(PosixTest):
         with open(path, "ab") as f:
             f.write(b"root may")
         self.assertEqual(self.mode(path), 0o6777)
-        with identity(USER):
-            os.truncate(path, 1)
-        self.assertEqual(self.mode(path), 0o777)
+        cut = lambda: os.close(os.open(path, os.O_WRONLY | os.O_TRUNC))
+        for truncate in (lambda: os.truncate(path, 1), cut, cut):  # the last one cuts nothing off
+            os.chmod(path, 0o6777)
+            with identity(USER):
+                truncate()
+            self.assertEqual(self.mode(path), 0o777)
+        os.chmod(path, 0o6777)
+        cut()
+        self.assertEqual(self.mode(path), 0o6777)
+
+    def test_an_empty_file_truncated_by_open_is_a_new_stamp(self):
+        path = self.make("stamp", b"")
+        os.utime(path, ns=(10**18, 10**18))
+        self.make("stamp", b"")
+        self.assertGreater(os.stat(path).st_mtime_ns, 10**18)
 
     def test_sticky_and_set_gid_directories(self):
         sticky, group = self.mount.path("sticky"), self.mount.path("group")
@@ -162,7 +174,24 @@ class CreationTest(PosixTest):
             self.assertEqual(os.pwrite(f.fileno(), b"12345678", end - 5), 5)
             self.assert_errno(errno.EFBIG, os.pwrite, f.fileno(), b"x", end)
             self.assertEqual(os.pread(f.fileno(), 100, end - 6), b"\x0012345")
+            with open(self.make("source", b"abcdefgh"), "rb") as source:
+                copy = lambda offset: os.copy_file_range(source.fileno(), f.fileno(), 8, 0, offset)
+                self.assertEqual(copy(end - 3), 3)
+                self.assert_errno(errno.EFBIG, copy, end)
+            self.assertEqual(os.pread(f.fileno(), 100, end - 6), b"\x0012abc")
         self.assertEqual(os.stat(path).st_size, end)
+
+    def test_names_end_at_255_bytes_also_where_all_names_are_known(self):
+        known = self.mount.path("known")
+        os.mkdir(known)
+        long = os.path.join(known, "n" * 255)
+        with open(long, "wb"):
+            self.assert_errno(errno.ENAMETOOLONG, os.stat, long + "n")
+            self.assert_errno(errno.ENAMETOOLONG, os.unlink, long + "n")
+            self.assert_errno(errno.ENAMETOOLONG, os.rename, long + "n", os.path.join(known, "short"))
+            self.assert_errno(errno.ENAMETOOLONG, os.rename, long, long + "n")
+            self.assert_errno(errno.ENAMETOOLONG, os.open, long + "n", os.O_CREAT | os.O_WRONLY)
+        self.assertEqual(os.listdir(known), ["n" * 255])
 
     def test_symlinks_to_themselves_are_eloop(self):
         os.symlink("loop", self.mount.path("loop"))

@@ -55,7 +55,7 @@ class FakeKernel {
 
   std::uint32_t uid = 1000;
   std::uint32_t gid = 1000;
-  std::uint32_t pid = 4242;
+  std::uint32_t pid = 1u << 30;  // no process has it
 
  private:
   void receive();

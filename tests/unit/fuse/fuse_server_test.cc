@@ -141,6 +141,34 @@ TEST_F(FuseServerTest, truncation_comes_with_open) {
   release(file);
 }
 
+TEST_F(FuseServerTest, truncation_by_open_clears_set_id_bits_unless_root_does_it) {
+  const Opened file = create(kRoot, "f");
+  const auto mode_after = [&](std::uint32_t uid) {
+    fuse_setattr_in in{};
+    in.valid = FATTR_MODE;
+    in.mode = 06775;
+    EXPECT_EQ(error_of(FUSE_SETATTR, file.inode, raw(in)), 0);
+    kernel->uid = uid;
+    EXPECT_EQ(write(file, 0, "text"), 0);
+    release(open(file.inode, O_WRONLY | O_TRUNC));
+    return attributes(file.inode).mode & 07777;
+  };
+  EXPECT_EQ(mode_after(1000), 0775u);
+  EXPECT_EQ(mode_after(0), 06775u);
+  release(file);
+}
+
+TEST_F(FuseServerTest, an_empty_file_opened_for_truncation_has_been_changed) {
+  const Opened file = create(kRoot, "f");
+  release(file);
+  const fuse_attr before = attributes(file.inode);
+  run_for(std::chrono::seconds(2));
+  release(open(file.inode, O_WRONLY | O_TRUNC));
+  const fuse_attr after = attributes(file.inode);
+  EXPECT_GE(after.mtime, before.mtime + 2);
+  EXPECT_GE(after.ctime, before.ctime + 2);
+}
+
 TEST_F(FuseServerTest, a_file_without_a_name_can_be_given_one) {
   fuse_create_in in{};
   in.flags = O_RDWR | O_TMPFILE;
@@ -212,6 +240,35 @@ TEST_F(FuseServerTest, waiting_call_is_interrupted) {
   EXPECT_EQ(answer->error, EINTR);
   master->resume();
   attributes(kRoot);
+}
+
+TEST_F(FuseServerTest, a_caught_signal_interrupts_only_what_waits_for_long) {
+  master->pause();
+  kernel->pid = static_cast<std::uint32_t>(getpid());  // which goes on
+  const std::uint64_t waiting = kernel->send(FUSE_LOOKUP, kRoot, terminated("unknown"));
+  fuse_interrupt_in interrupt{};
+  interrupt.unique = waiting;
+  kernel->send(FUSE_INTERRUPT, 0, raw(interrupt));
+  run_for(kCaughtSignalPatience - std::chrono::seconds(1));
+  EXPECT_FALSE(kernel->answer(waiting));
+  run_for(std::chrono::seconds(2));
+  const auto answer = kernel->answer(waiting);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->error, EINTR);
+}
+
+TEST_F(FuseServerTest, a_call_that_a_caught_signal_met_is_done_when_the_master_is_back) {
+  master->pause();
+  kernel->pid = static_cast<std::uint32_t>(getpid());
+  const std::uint64_t waiting = kernel->send(FUSE_LOOKUP, kRoot, terminated("unknown"));
+  fuse_interrupt_in interrupt{};
+  interrupt.unique = waiting;
+  kernel->send(FUSE_INTERRUPT, 0, raw(interrupt));
+  run_for(std::chrono::seconds(5));
+  master->resume();
+  std::optional<Answer> answer;
+  ASSERT_TRUE(run_until([&] { return (answer = kernel->answer(waiting)).has_value(); }));
+  EXPECT_EQ(answer->error, ENOENT);
 }
 
 TEST_F(FuseServerTest, interrupt_of_an_answered_call_does_nothing) {
