@@ -61,7 +61,7 @@ struct OpenFlags {
   bool write = false;
   bool truncate = false;
   bool clear_set_id = false;  // when truncating
-  bool no_atime = false;  // O_NOATIME
+  bool no_atime = false;      // O_NOATIME
 };
 
 struct OpenedFile {
