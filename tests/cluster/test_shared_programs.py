@@ -1,16 +1,15 @@
-"""What people run on several machines at once, on two mounts of one cluster: SQLite, git, make, PostgreSQL."""
+"""What people run on several machines at once, on two mounts of one cluster: SQLite, git, make; and what asks much
+of one: PostgreSQL, timers."""
 import os
 import pwd
-import re
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import unittest
 
-from cluster import ClusterTest, program, run
-from trees import describe, difference, pattern, write_file
+from cluster import ClusterTest, run, wait_for_end
+from trees import describe, difference, write_file
 
 POSTGRES = "/usr/lib/postgresql"
 LIMIT_S = 120
@@ -154,3 +153,118 @@ class MakeTest(TwoMountsTest):
         run("make", "-q", cwd=there)
         write_file(os.path.join(here, "done"), b"")
         finish(self, [watcher])
+
+
+def postgres_programs():
+    """The folder of the newest version's programs, None without."""
+    versions = sorted(os.listdir(POSTGRES), key=float) if os.path.isdir(POSTGRES) else []
+    folders = [os.path.join(POSTGRES, version, "bin") for version in reversed(versions)]
+    return next((f for f in folders if os.path.exists(os.path.join(f, "pg_amcheck"))), None)
+
+
+@unittest.skipUnless(postgres_programs(), "needs the packages postgresql and postgresql-contrib")
+class PostgresTest(ClusterTest):
+    """Its data directory on the mount, and everything but the mount ends under it."""
+
+    def setUp(self):
+        self.cluster = self.new_cluster()
+        os.chmod(self.cluster.folder, 0o755)
+        self.mount = self.cluster.mount()
+        self.data, self.sockets = self.mount.path("data"), self.cluster.make_folder("sockets")
+        user = pwd.getpwnam("postgres")
+        os.mkdir(self.data, 0o700)
+        for folder in (self.data, self.sockets):
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        self.user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": self.sockets,
+                     "env": {"PGHOST": self.sockets, "PATH": os.environ["PATH"], "LC_ALL": "C"}}
+
+    def do(self, name, *words):
+        return run(os.path.join(postgres_programs(), name), *words, **self.user).stdout
+
+    def start_server(self):
+        self.server = subprocess.Popen([os.path.join(postgres_programs(), "postgres"), "-D", self.data, "-k", self.sockets,
+                                        "-c", "listen_addresses="], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=self.log, **self.user)
+        self.addCleanup(self.server.wait)
+        self.addCleanup(self.server.kill)
+        ready = lambda: run(os.path.join(postgres_programs(), "pg_isready"), "-q", check=False, **self.user).returncode
+        self.cluster.wait_until(lambda: ready() == 0, "the database is up")
+
+    def bench(self, seconds):
+        return start(os.path.join(postgres_programs(), "pgbench"), "-n", "-c", 3, "-T", seconds, "bench", **self.user)
+
+    def check(self):
+        """The transactions are whole, tables and their indexes agree; how many transactions there are."""
+        self.do("pg_amcheck", "--heapallindexed", "bench")
+        sums = self.do("psql", "-tAc", "select (select coalesce(sum(delta), 0) from pgbench_history), "
+                       "(select sum(abalance) from pgbench_accounts), (select sum(bbalance) from pgbench_branches), "
+                       "(select count(*) from pgbench_history)", "bench").strip().split("|")
+        self.assertEqual(sums[0], sums[1])
+        self.assertEqual(sums[0], sums[2])
+        return int(sums[3])
+
+    def kill_server(self):
+        """kill -9 of the first process; the others see it and end."""
+        ended = [os.pidfd_open(int(pid)) for pid in
+                 run("ps", "-o", "pid=", "--ppid", self.server.pid).stdout.split()]
+        self.server.kill()
+        self.server.wait()
+        for pidfd in ended:
+            wait_for_end(pidfd)
+
+    def test_it_survives_kills_of_itself_the_master_and_a_server(self):
+        self.do("initdb", "-D", self.data, "--data-checksums", "--no-sync", "-A", "trust")
+        with open(os.path.join(self.cluster.folder, "postgres.log"), "w+", encoding="utf-8") as self.log:
+            self.start_server()
+            self.do("createdb", "bench")
+            self.do("pgbench", "-i", "-q", "-s", "1", "bench")
+            self.do("psql", "-qc", "create extension amcheck", "bench")
+            running = self.bench(60)
+            self.cluster.wait_until(lambda: self.count() > 100, "transactions")
+            self.kill_server()
+            running.communicate(timeout=LIMIT_S)
+            self.start_server()
+            before = self.check()
+            self.assertGreater(before, 100)
+            running = self.bench(6)
+            for daemon in (self.cluster.master, self.cluster.servers[0]):
+                done = self.count()
+                daemon.kill()
+                daemon.start()
+                self.cluster.wait_until(lambda: self.count() > done, f"transactions after {daemon.name} was killed")
+            finish(self, [running])
+            self.assertGreater(self.check(), before)
+            self.server.send_signal(signal.SIGINT)
+            self.assertEqual(self.server.wait(LIMIT_S), 0)
+            self.mount.remount()
+            self.do("pg_checksums", "--check", "-D", self.data)
+            self.log.seek(0)
+            self.assertNotIn("PANIC", self.log.read())
+
+    def count(self):
+        return int(self.do("psql", "-tAc", "select count(*) from pgbench_history", "bench"))
+
+
+class SignalsTest(ClusterTest):
+    def test_caught_signals_interrupt_nothing(self):
+        """A timer as fast as it gets, over calls that wait for the master and the servers."""
+        self.mount = self.new_cluster().mount()
+        script = """
+import os, signal, sys
+signal.signal(signal.SIGALRM, lambda *_: None)
+libc = __import__("ctypes").CDLL(None, use_errno=True)
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+for i in range(100):
+    # Not through Python's own calls, which try again after EINTR.
+    fd = libc.open(b"f%d" % i, os.O_CREAT | os.O_WRONLY, 0o600)
+    assert fd >= 0, libc.perror(b"open")
+    assert libc.write(fd, b"x" * 10000, 10000) == 10000, libc.perror(b"write")
+    for call in (lambda: libc.fsync(fd), lambda: libc.close(fd), lambda: libc.rename(b"f%d" % i, b"g")):
+        assert call() == 0, libc.perror(b"call")
+signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+        finish(self, [start(sys.executable, "-c", script, cwd=self.mount.directory)])
+
+
+if __name__ == "__main__":
+    unittest.main()
