@@ -81,7 +81,6 @@ Result<CloneRangeReply> apply(OpContext& context, const CloneRangeRequest& reque
     DFS_CHECK_OK(share(context, request, reply.length_bytes, destination));
     attributes.size_bytes =
         std::max(attributes.size_bytes, request.destination_offset + reply.length_bytes);
-    clear_set_id(attributes);
     attributes.mtime = context.now;
     attributes.ctime = context.now;
     DFS_TRY(attributes.data_version, context.take_number(Counter::kDataVersion));

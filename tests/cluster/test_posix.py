@@ -123,6 +123,18 @@ class CreationTest(PosixTest):
         cut()
         self.assertEqual(self.mode(path), 0o6777)
 
+    def test_a_copied_range_clears_set_uid_as_a_write_does(self):
+        source, path = self.make("source", b"x" * 5000), self.make("f", mode=0o6777)
+
+        def copy():
+            with open(source, "rb") as s, open(path, "r+b") as f:
+                self.assertEqual(os.copy_file_range(s.fileno(), f.fileno(), 5000), 5000)
+        copy()
+        self.assertEqual(self.mode(path), 0o6777)
+        with identity(USER):
+            copy()
+        self.assertEqual(self.mode(path), 0o777)
+
     def test_an_empty_file_truncated_by_open_is_a_new_stamp(self):
         path = self.make("stamp", b"")
         os.utime(path, ns=(10**18, 10**18))
