@@ -205,6 +205,7 @@ class PostgresTest(ClusterTest):
 
     def kill_server(self):
         """kill -9 of the first process; the others see it and end."""
+        self.server.send_signal(signal.SIGSTOP)  # it starts no others meanwhile, and reaps none
         ended = [os.pidfd_open(int(pid)) for pid in
                  run("ps", "-o", "pid=", "--ppid", self.server.pid).stdout.split()]
         self.server.kill()
