@@ -306,6 +306,7 @@ void FuseServer::started(fuse_req_t request, client::OperationId operation) {
     return;
   }
   waiting_[request] = operation;
+  client_.note_caller(operation, static_cast<std::uint32_t>(fuse_req_ctx(request)->pid));
   fuse_req_interrupt_func(request, on_interrupt, this);
 }
 
