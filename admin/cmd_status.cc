@@ -63,6 +63,8 @@ nlohmann::json to_json(const ClusterStatusReply& status, const Verdict& verdict)
           {"write_leases", status.write_leases},
           {"leases_max", status.leases_max},
           {"recalls", status.recalls},
+          {"oldest_recall_ms", status.oldest_recall_ms},
+          {"leases_over_limit", status.leases_over_limit},
           {"inodes", status.inodes},
           {"orphans", status.orphans},
           {"chunks", status.chunks},
@@ -76,6 +78,18 @@ nlohmann::json to_json(const ClusterStatusReply& status, const Verdict& verdict)
           {"database_bytes", status.database_bytes},
           {"replicas", status.root_policy.replicas},
           {"min_replicas", status.root_policy.min_replicas}};
+}
+
+// One of each inode and session that may keep it.
+std::string leases_line(const ClusterStatusReply& status) {
+  const std::string oldest =
+      status.recalls > 0
+          ? ", the oldest for " + std::to_string(status.oldest_recall_ms / 1000) + " s"
+          : "";
+  return std::to_string(status.leases) + " of at most " + std::to_string(status.leases_max) + " (" +
+         std::to_string(status.write_leases) + " to write), " + count(status.recalls, "notice") +
+         " not acknowledged yet" + oldest + "; " + std::to_string(status.leases_over_limit) +
+         " taken back for the limit";
 }
 
 }  // namespace
@@ -104,9 +118,7 @@ Result<Output> status(ClusterCalls& calls, bool as_json) {
       {"policy of /", number(status.root_policy.replicas) + " replicas, at least " +
                           number(status.root_policy.min_replicas) + " to write"},
       {"clients", number(status.sessions)},
-      {"leases", number(status.leases) + " of at most " + number(status.leases_max) + " (" +
-                     number(status.write_leases) + " to write, " + number(status.recalls) +
-                     " recalls not answered yet)"},
+      {"leases", leases_line(status)},
       {"database", format_size(status.database_bytes)},
   });
   return Output{text, exit_code};

@@ -28,6 +28,10 @@ using Progress = std::function<void(const std::string& line)>;
 // How the cluster is: figures and one line of verdict. kExitProblems unless healthy.
 Result<Output> status(ClusterCalls& calls, bool as_json);
 
+// The calls that wait; with a path only those concerning what it names, or what lies below that.
+// kExitProblems if there are any.
+Result<Output> why(ClusterCalls& calls, const std::string& path, bool as_json);
+
 // The servers with their space and replicas. kExitProblems if one is down or a directory failed.
 Result<Output> node_list(ClusterCalls& calls, bool as_json);
 

@@ -41,6 +41,8 @@ void declare(dfs::real::Settings& settings, Words& words) {
   settings.add_flag("json", words.as_json, "print JSON, for programs");
   settings.require_command();
   settings.add_command("status", "how the cluster is, in figures and one line of verdict");
+  settings.add_command("why", "the calls that wait now, for whom, and what ends that")
+      .add_positional("PATH", words.path, false, "only those concerning this, or what is below");
   auto& node = settings.add_command("node", "servers");
   node.require_command();
   node.add_command("list", "all servers, their space and replicas");
@@ -74,18 +76,23 @@ void end_progress() {
 }
 
 // A path of the caller's machine becomes one of the filesystem if it lies in a dfs mount.
-void translate_path(Words& words) {
+// `may_wait`: a mount that does not answer may be asked where symlinks lead.
+void translate_path(Words& words, bool may_wait) {
   if (words.path.empty()) {
     return;
   }
   std::string absolute = words.path;
   if (absolute[0] != '/') {
-    char* folder = get_current_dir_name();
+    char* folder = may_wait ? get_current_dir_name() : getcwd(nullptr, 0);
     absolute = std::string(folder != nullptr ? folder : "") + "/" + absolute;
     std::free(folder);
   }
   std::ifstream table("/proc/self/mountinfo");
   const std::string text{std::istreambuf_iterator<char>(table), {}};
+  if (!may_wait) {
+    words.path = dfs::admin::path_in_filesystem(absolute, text, words.master);
+    return;
+  }
   // Symlinks and ".." are followed only if they lead into a dfs mount: the same words may well name
   // something in the filesystem and something else on this machine.
   const std::unique_ptr<char, decltype(&std::free)> resolved(realpath(absolute.c_str(), nullptr),
@@ -121,6 +128,9 @@ dfs::Result<Output> run(ClusterCalls& calls, const std::vector<std::string>& com
   if (command == "status") {
     return dfs::admin::status(calls, words.as_json);
   }
+  if (command == "why") {
+    return dfs::admin::why(calls, words.path, words.as_json);
+  }
   if (command == "node") {
     return dfs::admin::node_list(calls, words.as_json);
   }
@@ -154,7 +164,7 @@ int main(int argc, char** argv) {
   if (!parsed.should_run) {
     return parsed.finish();
   }
-  translate_path(words);
+  translate_path(words, settings.commands()[0] != "why");
   auto loop = dfs::real::EventLoop::create();
   auto log = dfs::real::SpdLog::create(dfs::LogLevel::kError, "");
   if (!loop || !log) {

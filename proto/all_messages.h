@@ -12,6 +12,7 @@
 #include "proto/namespace_messages.h"
 #include "proto/node_messages.h"
 #include "proto/session_messages.h"
+#include "proto/wait_messages.h"
 #include "proto/xattr_messages.h"
 
 // X(Name): Name##Request is the request of MessageType::k##Name.
@@ -71,7 +72,8 @@
   X(DescribeChunks)         \
   X(SetPolicy)              \
   X(ListChunks)             \
-  X(CheckMetadata)
+  X(CheckMetadata)          \
+  X(ListWaits)
 
 // X(Type): each type some request names as its Reply, once.
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage)
@@ -117,7 +119,8 @@
   X(ListNodesReply)        \
   X(DescribeChunksReply)   \
   X(ListChunksReply)       \
-  X(CheckMetadataReply)
+  X(CheckMetadataReply)    \
+  X(ListWaitsReply)
 
 namespace dfs {
 

@@ -66,6 +66,15 @@ inline constexpr std::size_t kNodeDirectoriesMax = 64;  // data directories of a
 inline constexpr std::size_t kPinsMax = 1u << 20;       // open inodes of a session; kBusy
 inline constexpr std::size_t kKeptRepliesMax = 4096;    // of a session, not yet acknowledged; kBusy
 
+// --- Calls that wait, for people: what is beyond is counted and not told ------------------------
+inline constexpr std::chrono::milliseconds kWaitNoted{1000};
+inline constexpr std::size_t kToldWaitsMax = 32;        // of a session, in one KeepAlive
+inline constexpr std::size_t kListedWaitsMax = 256;     // one page of ListWaits
+inline constexpr std::size_t kListedOthersMax = 4;      // of those one call waits for
+inline constexpr std::size_t kWaitWordBytesMax = 64;    // a name of an operation, an address
+inline constexpr std::size_t kWaitNameBytesMax = 255;   // what is told of a client's name
+inline constexpr std::size_t kWaitPathBytesMax = 4095;  // a longer path is not told
+
 // --- Locks of programs; a wait counts as two. kTooManyLocks (ENOLCK) at each -------------------
 // What one file, one session and a whole master can have. A session's fit into one ReclaimLocks.
 inline constexpr std::size_t kLocksPerFileMax = 4096;
@@ -92,6 +101,10 @@ static_assert(kExtentWindowBytes % kBlockPayloadBytesMax == 0);
 static_assert(kAppendBytesMax < kBulkBytesMax && kReadBytesMax < kBulkBytesMax);
 // The last change of a page may lie beyond its limit.
 static_assert(kReplayPageBytes + 2 * kXattrValueBytesMax < kHeadBytesMax);
+static_assert(kListedWaitsMax *
+                  (kWaitPathBytesMax + kNameBytesMax + 2 * kWaitWordBytesMax + kWaitNameBytesMax +
+                   (1 + kListedOthersMax) * (kWaitNameBytesMax + 32)) <
+              kHeadBytesMax);
 static_assert(kLocksPerSessionMax * 64 < kHeadBytesMax && kLocksPerSessionMax <= kListItemsMax);
 static_assert(kWindowPiecesRewrite < kWindowPiecesMax);
 static_assert(kRangeBytesMax % kExtentWindowBytes == 0);

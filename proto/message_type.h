@@ -70,8 +70,9 @@ enum class MessageType : std::uint16_t {
   kSetPolicy = 103,
   kListChunks = 104,
   kCheckMetadata = 105,
+  kListWaits = 106,
 };
 
-inline constexpr std::uint16_t kMessageTypeMax = 105;
+inline constexpr std::uint16_t kMessageTypeMax = 106;
 
 }  // namespace dfs

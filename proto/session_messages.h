@@ -9,6 +9,7 @@
 #include "proto/fields.h"
 #include "proto/limits.h"
 #include "proto/message_type.h"
+#include "proto/wait_messages.h"
 
 namespace dfs {
 
@@ -55,7 +56,7 @@ struct KeepAliveReply {
 };
 // Says that the session lives, and which inodes it has open: an unlinked inode is kept while any
 // session pins it. Sent at once before an operation that could free a newly opened inode, else
-// with the regular keep-alive. Repeating it is harmless.
+// with the regular keep-alive, and each second while calls wait. Repeating it is harmless.
 struct KeepAliveRequest {
   static constexpr MessageType kType = MessageType::kKeepAlive;
   using Reply = KeepAliveReply;
@@ -63,7 +64,10 @@ struct KeepAliveRequest {
   std::vector<InodeId> pinned;
   std::vector<InodeId> unpinned;
   std::uint64_t sequence = 0;  // rising: a late duplicate of an older one is ignored
-  DFS_FIELDS(full, pinned, unpinned, sequence)
+  // All calls that wait, the oldest first, as many as there is room for; and how many more.
+  std::vector<ClientWait> waits = {};
+  std::uint64_t waits_untold = 0;
+  DFS_FIELDS(full, pinned, unpinned, sequence, waits, waits_untold)
 };
 
 // A full list that was on its way while the master made and pinned a new inode does not name it. So

@@ -121,6 +121,21 @@ BlockFetcher::FetchPtr BlockFetcher::start_fetch(const BlockPart& part, std::uin
   return fetch;
 }
 
+std::optional<Obstacle> BlockFetcher::obstacle(const BlockPart& part) const {
+  const auto first = pending_.lower_bound({part.block, part.begin});
+  FetchPtr fetch = find_pending(part.block, part.begin);
+  if (!fetch && first != pending_.end() && first->first.block == part.block &&
+      first->first.begin < part.end) {
+    fetch = first->second;
+  }
+  if (!fetch) {
+    return std::nullopt;
+  }
+  const bool is_queued = std::find(queue_.begin(), queue_.end(), fetch) != queue_.end();
+  return Obstacle{.cause = is_queued ? WaitCause::kMemory : WaitCause::kServer,
+                  .server = is_queued ? Address() : fetch->server};
+}
+
 void BlockFetcher::complete(const WaiterPtr& waiter) {
   auto done = std::exchange(waiter->done, nullptr);
   if (waiter->error) {
@@ -235,6 +250,7 @@ void BlockFetcher::send(Batch batch) {
   request.chunk = batch.chunk;
   request.neighbours_until = batch.neighbours_until;
   for (const FetchPtr& fetch : batch.fetches) {
+    fetch->server = batch.address;
     request.ranges.push_back({.block_offset = fetch->part.block.offset,
                               .block_bytes = fetch->part.block_bytes,
                               .payload_offset = fetch->part.begin,

@@ -24,6 +24,7 @@
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/memory_budget.h"
 #include "fuse-client/core/neighbour_window.h"
+#include "fuse-client/core/obstacle.h"
 #include "fuse-client/core/replica_chooser.h"
 #include "proto/chunk_messages.h"
 #include "proto/namespace_messages.h"
@@ -57,6 +58,8 @@ class BlockFetcher {
   // version then.
   void read(const BlockPart& part, std::uint32_t unit_bytes, Done<std::vector<Buffer>> done);
   void prefetch(const BlockPart& part, std::uint32_t unit_bytes);
+  // What the first of its bytes that are on their way wait for; nothing: none are.
+  std::optional<Obstacle> obstacle(const BlockPart& part) const;
 
  private:
   struct Waiter {
@@ -71,6 +74,7 @@ class BlockFetcher {
     BlockPart part;  // cell-aligned, except for the end of the block
     std::vector<WaiterPtr> waiters;
     std::vector<std::pair<NodeId, ErrorCode>> failures;
+    Address server;  // that was asked last
     std::uint32_t size() const { return part.end - part.begin; }
   };
   using FetchPtr = std::shared_ptr<Fetch>;

@@ -191,6 +191,30 @@ void ChunkPool::ask_again_if_full(const StoragePolicy& policy) {
   }
 }
 
+Obstacle ChunkPool::obstacle(const StoragePolicy& policy, std::optional<MonoTime> until) const {
+  const ErrorCode failure = last_failure(policy);
+  if (failure == ErrorCode::kOk) {
+    return {};  // it is being opened
+  }
+  // At least a moment is left: what is given up is answered, and waits no more.
+  const Duration left =
+      until ? std::max<Duration>(*until - waiting_clock(), kOpenRetryDelay) : Duration::zero();
+  return {.cause = failure == ErrorCode::kNoSpace ? WaitCause::kSpace : WaitCause::kServers,
+          .ends_in = left};
+}
+
+Obstacle ChunkPool::obstacle_of(ChunkId chunk) const {
+  Obstacle obstacle{.cause = WaitCause::kServer};
+  const auto place = chunks_.find(chunk);
+  if (place == chunks_.end()) {
+    return obstacle;
+  }
+  for (const Address& address : place->second.writer->location().addresses) {
+    obstacle.server += (obstacle.server.empty() ? "" : ", ") + address;
+  }
+  return obstacle;
+}
+
 MonoTime ChunkPool::waiting_clock() const {
   return (openings_ > 0 ? opening_since_ : world_.scheduler.now()) - opening_total_;
 }

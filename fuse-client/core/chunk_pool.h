@@ -11,12 +11,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "common/world.h"
 #include "fuse-client/core/chunk_writer.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/master_link.h"
+#include "fuse-client/core/obstacle.h"
 
 namespace dfs::client {
 
@@ -61,6 +63,11 @@ class ChunkPool {
   ErrorCode last_failure(const StoragePolicy& policy) const;
   // The master said kNoSpace just now, for the second time in a row.
   bool is_full(const StoragePolicy& policy) const;
+
+  // Why there is no chunk. `until`, by waiting_clock(), is given up; none: nobody waits so long.
+  Obstacle obstacle(const StoragePolicy& policy, std::optional<MonoTime> until) const;
+  // What is appended to the chunk waits for its servers.
+  Obstacle obstacle_of(ChunkId chunk) const;
 
   // A clock for how long writes have been without a chunk: it stands still while the master does
   // not answer, which is no reason to lose them.

@@ -149,6 +149,12 @@ Duration Client::name_keeps_for(InodeId parent, const std::string& name, InodeId
 }
 void Client::forget(InodeId inode) { impl_->forget(inode); }
 void Client::set_update_atime(bool updates) { impl_->set_update_atime(updates); }
+void Client::note_caller(OperationId operation, std::uint32_t pid) {
+  impl_->note_caller(operation, pid);
+}
+std::vector<ClientWait> Client::waiting(std::size_t count_max, std::uint64_t& more) const {
+  return impl_->waiting(count_max, more);
+}
 ClientUsage Client::usage() const { return impl_->usage(); }
 bool Client::master_answers() const { return impl_->master_answers(); }
 Unwritten Client::unwritten() const { return impl_->unwritten(); }

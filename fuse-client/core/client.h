@@ -23,6 +23,7 @@
 #include "proto/lease_messages.h"
 #include "proto/lock_ranges.h"
 #include "proto/namespace_messages.h"
+#include "proto/wait_messages.h"
 #include "proto/xattr_messages.h"
 
 namespace dfs::client {
@@ -220,6 +221,11 @@ class Client {
   // As ClientOptions::update_atime, from now on.
   void set_update_atime(bool updates);
 
+  // Whose call it is, for waiting(): a process.
+  void note_caller(OperationId operation, std::uint32_t pid);
+  // The calls that have waited for kWaitNoted, the oldest first, at most so many of them, and files
+  // that cannot be stored; `more` is how many more there are. Asks nobody.
+  std::vector<ClientWait> waiting(std::size_t count_max, std::uint64_t& more) const;
   ClientUsage usage() const;
   Unwritten unwritten() const;
   // False once it was silent for 2 s.

@@ -43,7 +43,7 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
     return answer_later<OpenedFile>(std::move(done), make_error(ErrorCode::kReadOnly));
   }
   request.pin = true;
-  const OperationId id = begin();
+  const OperationId id = begin("create", request.parent);
   const std::uint64_t mark = master_.pin_mark();
   ask(id, request,
       [this, id, mark, flags, parent = request.parent, name = request.name,
@@ -88,7 +88,7 @@ OperationId Client::Impl::open(InodeId inode, OpenFlags flags, Done<OpenedFile> 
       return answer_later<OpenedFile>(std::move(done), add_handle(attributes, flags));
     }
   }
-  const OperationId id = begin();
+  const OperationId id = begin("open", inode);
   auto finished = tracked(id, std::move(done));
   if (is_ready) {
     finish_open(id, merged(*inodes_.attributes(inode)), flags, finished);
@@ -189,7 +189,7 @@ OperationId Client::Impl::read(HandleId handle, std::uint64_t offset, std::uint3
   }
   note_access(file);
   const ReadAhead::Advice advice = file.read_ahead.next(offset, size_bytes);
-  const OperationId id = begin();
+  const OperationId id = begin("read", file.inode);
   const bool is_sequential = advice.ahead_end > advice.ahead_begin;
   const Reader::ReadId read =
       reader_.read({.inode = file.inode,
@@ -198,7 +198,7 @@ OperationId Client::Impl::read(HandleId handle, std::uint64_t offset, std::uint3
                     .unit_bytes = advice.unit_bytes,
                     .windows_ahead = is_sequential ? kWindowsAheadSequential : kWindowsAheadRandom},
                    tracked(id, std::move(done)));
-  interrupts_[id] = [this, read] { reader_.interrupt(read); };
+  set_step(id, Step::kReads, read.value, [this, read] { reader_.interrupt(read); });
   if (is_sequential) {
     reader_.prefetch(file.inode, advice.ahead_begin, advice.ahead_end);
   }
@@ -211,12 +211,12 @@ OperationId Client::Impl::write(HandleId handle, WritePlace place, Buffer data,
   if (refuses_changes()) {
     return answer_later<std::uint64_t>(std::move(done), make_error(ErrorCode::kReadOnly));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("write", file.inode);
   const Attributes* known = inodes_.attributes(file.inode);
   const StoragePolicy policy = known != nullptr ? known->policy : file.policy;
   const WriteBack::WaitId wait =
       write_back_.write(file.inode, policy, place, std::move(data), tracked(id, std::move(done)));
-  interrupts_[id] = [this, wait] { write_back_.interrupt(wait); };
+  set_step(id, Step::kWrites, wait.value, [this, wait] { write_back_.interrupt(wait); });
   return id;
 }
 
@@ -259,12 +259,12 @@ OperationId Client::Impl::flush(HandleId handle, Done<Unit> done) {
 
 OperationId Client::Impl::sync(HandleId handle, Done<Unit> done) {
   const InodeId inode = handles_.at(handle).inode;
-  const OperationId id = begin();
+  const OperationId id = begin("fsync", inode);
   auto answer = abandonable<Unit>(id, std::move(done));
   // The error is taken from the count of lost writes, so that each handle says it, and says it
   // once; when the caller does not wait any more it is kept for the next flush or sync.
   auto finished = [this, id, handle, inode, answer](Result<Unit> synced) {
-    if (!interrupts_.contains(id)) {
+    if (!operations_.contains(id)) {
       return;
     }
     const Status lost = take_lost_writes(handle);
@@ -285,12 +285,12 @@ void Client::Impl::sync_metadata(OperationId id, Done<Unit> done) {
         }
       });
   if (id.is_set()) {
-    interrupts_[id] = [this, call] { master_.interrupt(call); };
+    set_step(id, Step::kAsks, call.value, [this, call] { master_.interrupt(call); });
   }
 }
 
 OperationId Client::Impl::sync_directory(InodeId inode, Done<Unit> done) {
-  const OperationId id = begin();
+  const OperationId id = begin("fsync", inode);
   sync_metadata(id, [this, inode, done = tracked(id, std::move(done))](Result<Unit> synced) {
     const Status lost = synced ? take_lost_change(inode) : ok();
     done(lost ? std::move(synced) : lost);
@@ -299,7 +299,7 @@ OperationId Client::Impl::sync_directory(InodeId inode, Done<Unit> done) {
 }
 
 OperationId Client::Impl::sync_all(Done<Unit> done) {
-  const OperationId id = begin();
+  const OperationId id = begin("sync", InodeId{});
   auto answer = abandonable<Unit>(id, std::move(done));
   write_back_.flush_all(true, [this, answer](Result<Unit> flushed) {
     const Status lost = take_lost_changes();

@@ -1,7 +1,7 @@
 // The insides of Client: one object over the session link, the caches, the reader and the
 // write-back. Its methods are in client_session.cc (start, stop, revalidation, operations),
 // client_namespace.cc (names and attributes), client_files.cc (open files), client_ranges.cc and
-// client_locks.cc.
+// client_locks.cc; what waits, in client_waits.cc.
 #pragma once
 
 #include <map>
@@ -22,6 +22,8 @@
 #include "fuse-client/core/master_link.h"
 #include "fuse-client/core/memory_budget.h"
 #include "fuse-client/core/name_cache.h"
+#include "fuse-client/core/obstacle.h"
+#include "fuse-client/core/operation.h"
 #include "fuse-client/core/read_ahead.h"
 #include "fuse-client/core/reader.h"
 #include "fuse-client/core/write_back.h"
@@ -80,6 +82,8 @@ class Client::Impl {
   bool is_open(InodeId inode) const { return open_inodes_.contains(inode); }
   Duration name_keeps_for(InodeId parent, const std::string& name, InodeId inode);
   void set_update_atime(bool updates) { options_.update_atime = updates; }
+  void note_caller(OperationId operation, std::uint32_t pid);
+  std::vector<ClientWait> waiting(std::size_t count_max, std::uint64_t& more) const;
   ClientUsage usage() const;
   Unwritten unwritten() const;
   bool master_answers() const { return master_.is_up(); }
@@ -98,13 +102,19 @@ class Client::Impl {
     bool is_unnamed = false;  // created without a name, and not linked since
   };
 
-  // --- Operations: what can be interrupted, and how ----------------------------------------------
+  // --- Operations: what can be interrupted, and how; what they wait for (client_waits.cc) --------
   // A new operation; its callback is to go through tracked().
-  OperationId begin() { return OperationId{next_operation_++}; }
+  OperationId begin(const char* name, InodeId inode);
+  void set_step(OperationId id, Step step, std::uint64_t number, std::function<void()> interrupt);
+  bool does_anything_wait() const;
+  Obstacle obstacle(const Operation& operation) const;
+  ClientWait describe(const Obstacle& obstacle) const;
+  void look_at_waits();
+  void tell_waits(KeepAliveRequest& request);
   template <class T>
   Done<T> tracked(OperationId id, Done<T> done) {
     return [this, id, done = std::move(done)](Result<T> result) {
-      interrupts_.erase(id);
+      operations_.erase(id);
       done(std::move(result));
     };
   }
@@ -124,12 +134,13 @@ class Client::Impl {
         request, [done = std::move(done), sent_at](Result<typename Request::Reply> reply) {
           done(std::move(reply), sent_at);
         });
-    interrupts_[id] = [this, call] { master_.interrupt(call); };
+    set_step(id, Step::kAsks, call.value, [this, call] { master_.interrupt(call); });
   }
   // The same when only a field of the reply is wanted.
   template <class Request, class T>
-  OperationId ask_for(const Request& request, T Request::Reply::*field, Done<T> done) {
-    const OperationId id = begin();
+  OperationId ask_for(const char* name, const Request& request, T Request::Reply::*field,
+                      Done<T> done) {
+    const OperationId id = begin(name, request.inode);
     ask(id, request, [done = tracked(id, std::move(done)), field](auto reply, MonoTime) {
       if (reply) {
         done(std::move((*reply).*field));
@@ -186,10 +197,10 @@ class Client::Impl {
         once(std::move(result));
       }
     };
-    interrupts_[id] = [this, answer] {
+    set_step(id, Step::kStores, 0, [this, answer] {
       world_.scheduler.post(
           lifetime_.guard([answer] { answer(make_error(ErrorCode::kInterrupted)); }));
-    };
+    });
     return answer;
   }
 
@@ -227,11 +238,13 @@ class Client::Impl {
 
   std::map<HandleId, Handle> handles_;
   std::map<InodeId, OpenInode> open_inodes_;
-  std::map<InodeId, Timestamp> accesses_;  // noted, not yet answered by the master
-  std::set<InodeId> lost_changes_;         // not told to anybody yet
-  std::map<OperationId, std::function<void()>> interrupts_;
+  std::map<InodeId, Timestamp> accesses_;        // noted, not yet answered by the master
+  std::set<InodeId> lost_changes_;               // not told to anybody yet
+  std::map<OperationId, Operation> operations_;  // not answered yet
   std::uint64_t next_handle_ = 1;
   std::uint64_t next_operation_ = 1;
+  Timer waits_timer_;
+  bool told_waits_ = false;  // the master believes that something waits
 };
 
 }  // namespace dfs::client

@@ -11,14 +11,14 @@ OperationId Client::Impl::set_lock(HandleId handle, const FileLock& lock, bool w
   }
   // An flock belongs to the open file; its handle is never given twice, unlike the kernel's number.
   const std::uint64_t owner = lock.kind == LockKind::kFlock ? handle.value : lock.owner;
-  const OperationId id = begin();
+  const OperationId id = begin("lock", file.inode);
   const LockOpId op = locks_.set({.holder = {.file = file, .owner = owner},
                                   .span = lock.span,
                                   .mode = lock.mode,
                                   .handle = handle,
                                   .pid = lock.pid},
                                  wait, tracked(id, std::move(done)));
-  interrupts_[id] = [this, op] { locks_.interrupt(op); };
+  set_step(id, Step::kLocks, op.value, [this, op] { locks_.interrupt(op); });
   return id;
 }
 
@@ -27,7 +27,7 @@ OperationId Client::Impl::test_lock(HandleId handle, const FileLock& lock, Done<
   if (!lock.span.is_valid()) {
     return answer_later<FileLock>(std::move(done), make_error(ErrorCode::kInvalidArgument));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("test lock", inode);
   const TestLockRequest request{.inode = inode,
                                 .owner = lock.owner,
                                 .mode = static_cast<std::uint8_t>(lock.mode),
@@ -59,10 +59,10 @@ bool Client::Impl::has_range_locks(HandleId handle, std::uint64_t owner) const {
 }
 
 OperationId Client::Impl::unlock_ranges(HandleId handle, std::uint64_t owner, Done<Unit> done) {
-  const OperationId id = begin();
+  const OperationId id = begin("unlock", handles_.at(handle).inode);
   const LockOpId op =
       locks_.unlock_all(handles_.at(handle).inode, owner, tracked(id, std::move(done)));
-  interrupts_[id] = [this, op] { locks_.interrupt(op); };
+  set_step(id, Step::kLocks, op.value, [this, op] { locks_.interrupt(op); });
   return id;
 }
 

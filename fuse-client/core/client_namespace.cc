@@ -48,7 +48,7 @@ OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
       return answer_later<Attributes>(std::move(done), merged(*inodes_.attributes(inode)));
     }
   }
-  const OperationId id = begin();
+  const OperationId id = begin("lookup", request.parent);
   ask(id, request,
       [this, parent = request.parent, name = request.name, done = tracked(id, std::move(done))](
           auto reply, MonoTime sent_at) {
@@ -71,7 +71,7 @@ OperationId Client::Impl::get_attributes(InodeId inode, Done<Attributes> done) {
   if (inodes_.is_fresh(inode)) {
     return answer_later<Attributes>(std::move(done), merged(*inodes_.attributes(inode)));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("stat", inode);
   fetch_attributes(id, inode, tracked(id, std::move(done)));
   return id;
 }
@@ -100,7 +100,7 @@ OperationId Client::Impl::set_attributes(AttributeChange change, Done<Attributes
     return answer_later<Attributes>(std::move(done),
                                     make_error(ErrorCode::kFileTooBig, "size over the limit"));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("set attributes", change.inode);
   // A commit under way may be sent again and come behind the change, and with it its own mtime.
   const bool may_be_undone =
       (change.mtime || change.mtime_now) && write_back_.is_committing(change.inode);
@@ -115,7 +115,7 @@ OperationId Client::Impl::set_attributes(AttributeChange change, Done<Attributes
 void Client::Impl::change_when_settled(OperationId id, const AttributeChange& change,
                                        Done<Attributes> done) {
   const auto settled = [this, id, change, done = std::move(done)](Result<bool> forgot) {
-    interrupts_.erase(id);
+    set_step(id, Step::kStores, 0, nullptr);
     if (!forgot) {
       write_back_.release_cut(change.inode);
       done(std::move(forgot).error());
@@ -127,12 +127,13 @@ void Client::Impl::change_when_settled(OperationId id, const AttributeChange& ch
     });
     if (*forgot) {
       // Not to be interrupted once bytes are forgotten: the change must follow.
-      interrupts_.erase(id);
+      operations_.at(id).interrupt = nullptr;
     }
   };
   const auto wait =
       write_back_.cut(change.inode, change.size_bytes.value_or(kFileBytesMax), settled);
-  interrupts_[id] = [this, inode = change.inode, wait] { write_back_.interrupt_cut(inode, wait); };
+  set_step(id, Step::kStores, 0,
+           [this, inode = change.inode, wait] { write_back_.interrupt_cut(inode, wait); });
 }
 
 void Client::Impl::change_attributes(OperationId id, const AttributeChange& change,
@@ -175,7 +176,7 @@ OperationId Client::Impl::make(CreateRequest request, Done<Attributes> done) {
     return answer_later<Attributes>(std::move(done),
                                     make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("create", request.parent);
   ask(id, request,
       [this, parent = request.parent, name = request.name, done = tracked(id, std::move(done))](
           auto reply, MonoTime sent_at) {
@@ -251,7 +252,7 @@ OperationId Client::Impl::unlink(UnlinkRequest request, Done<Unit> done) {
   if (refuses_changes()) {
     return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("unlink", request.parent);
   ask(id, request,
       [this, parent = request.parent, name = request.name, done = tracked(id, std::move(done))](
           auto reply, MonoTime sent_at) {
@@ -273,7 +274,7 @@ OperationId Client::Impl::remove_directory(RemoveDirectoryRequest request, Done<
   if (refuses_changes()) {
     return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("rmdir", request.parent);
   ask(id, request,
       [this, parent = request.parent, name = request.name, done = tracked(id, std::move(done))](
           auto reply, MonoTime sent_at) {
@@ -295,7 +296,7 @@ OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
   if (refuses_changes()) {
     return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("rename", request.parent);
   ask(id, request,
       [this, request, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
         if (!reply) {
@@ -338,7 +339,7 @@ OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
     return answer_later<Attributes>(std::move(done),
                                     make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("link", request.inode);
   ask(id, request,
       [this, id, parent = request.new_parent, name = request.new_name,
        done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
@@ -359,12 +360,12 @@ OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
 }
 
 OperationId Client::Impl::read_link(ReadLinkRequest request, Done<std::string> done) {
-  return ask_for(request, &ReadLinkReply::target, std::move(done));
+  return ask_for("readlink", request, &ReadLinkReply::target, std::move(done));
 }
 
 OperationId Client::Impl::read_directory(ReadDirectoryRequest request,
                                          Done<ReadDirectoryReply> done) {
-  const OperationId id = begin();
+  const OperationId id = begin("readdir", request.inode);
   ask(id, request,
       [this, request, done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
         if (!reply) {
@@ -387,7 +388,7 @@ OperationId Client::Impl::read_directory(ReadDirectoryRequest request,
 
 OperationId Client::Impl::stat_filesystem(StatFilesystemRequest request,
                                           Done<StatFilesystemReply> done) {
-  const OperationId id = begin();
+  const OperationId id = begin("statfs", request.inode);
   ask(id, request,
       [done = tracked(id, std::move(done))](auto reply, MonoTime) { done(std::move(reply)); });
   return id;
@@ -404,13 +405,13 @@ OperationId Client::Impl::get_xattr(GetXattrRequest request, Done<std::string> d
   const std::uint32_t kind = xattr_kind(request.name);
   const Attributes* known = inodes_.attributes(request.inode);
   if (known != nullptr && (known->xattr_kinds & kind) != 0) {
-    return ask_for(request, &GetXattrReply::value, std::move(done));
+    return ask_for("getxattr", request, &GetXattrReply::value, std::move(done));
   }
   if (lacks_xattr(request.inode, request.name)) {
     return answer_later<std::string>(std::move(done), make_error(ErrorCode::kNoAttribute));
   }
   // Most often it is still absent; the attributes answer that for a while, and what is asked next.
-  const OperationId id = begin();
+  const OperationId id = begin("getxattr", request.inode);
   auto finished = tracked(id, std::move(done));
   fetch_attributes(id, request.inode, [this, id, kind, request, finished](Result<Attributes> got) {
     if (!got) {
@@ -435,14 +436,14 @@ OperationId Client::Impl::list_xattrs(ListXattrsRequest request,
   if (inodes_.is_fresh(request.inode) && inodes_.attributes(request.inode)->xattr_kinds == 0) {
     return answer_later<std::vector<std::string>>(std::move(done), std::vector<std::string>{});
   }
-  return ask_for(request, &ListXattrsReply::names, std::move(done));
+  return ask_for("listxattr", request, &ListXattrsReply::names, std::move(done));
 }
 
 OperationId Client::Impl::change_xattrs(InodeId inode, Done<Unit> done, auto request) {
   if (refuses_changes()) {
     return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("set xattr", inode);
   ask(id, request, [this, inode, done = tracked(id, std::move(done))](auto reply, MonoTime) {
     inodes_.expire(inode);  // ctime
     if (reply) {

@@ -18,7 +18,7 @@ void Client::Impl::when_committed(InodeId inode, Done<Unit> done) {
 OperationId Client::Impl::seek(HandleId handle, std::uint64_t offset, SeekKind kind,
                                Done<std::uint64_t> done) {
   const SeekRequest request{handles_.at(handle).inode, offset, static_cast<std::uint8_t>(kind)};
-  const OperationId id = begin();
+  const OperationId id = begin("lseek", request.inode);
   auto finished = abandonable<std::uint64_t>(id, std::move(done));
   when_committed(request.inode, [this, id, request, finished](Result<Unit> committed) {
     if (committed) {
@@ -31,7 +31,7 @@ OperationId Client::Impl::seek(HandleId handle, std::uint64_t offset, SeekKind k
 }
 
 void Client::Impl::seek_step(OperationId id, SeekRequest request, Done<std::uint64_t> done) {
-  if (!interrupts_.contains(id)) {
+  if (!operations_.contains(id)) {
     return;
   }
   ask(id, request, [this, id, request, done](auto reply, MonoTime) {
@@ -55,7 +55,7 @@ OperationId Client::Impl::allocate(HandleId handle, AllocateRequest request, Don
   if (request.offset > kFileBytesMax || request.length_bytes > kFileBytesMax - request.offset) {
     return answer_later<Unit>(std::move(done), make_error(ErrorCode::kFileTooBig));
   }
-  const OperationId id = begin();
+  const OperationId id = begin("fallocate", request.inode);
   auto finished = abandonable<Unit>(id, std::move(done));
   when_committed(request.inode, [this, id, request, finished](Result<Unit> committed) {
     if (!committed) {
@@ -72,7 +72,7 @@ OperationId Client::Impl::allocate(HandleId handle, AllocateRequest request, Don
 // Asked apart, since what a change does must not depend on the servers of the moment.
 void Client::Impl::allocate_if_room(OperationId id, const AllocateRequest& request,
                                     Done<Unit> done) {
-  if (!interrupts_.contains(id)) {
+  if (!operations_.contains(id)) {
     return;
   }
   ask(id, StatFilesystemRequest{request.inode},
@@ -89,7 +89,7 @@ void Client::Impl::allocate_if_room(OperationId id, const AllocateRequest& reque
 
 // A long range is removed in parts.
 void Client::Impl::allocate_step(OperationId id, AllocateRequest rest, Done<Unit> done) {
-  if (!interrupts_.contains(id)) {
+  if (!operations_.contains(id)) {
     return;
   }
   AllocateRequest part = rest;
@@ -132,7 +132,7 @@ OperationId Client::Impl::copy_range(HandleId source, std::uint64_t source_offse
                                   .destination = handles_.at(destination).inode,
                                   .destination_offset = destination_offset,
                                   .length_bytes = std::min(length_bytes, kRangeBytesMax)};
-  const OperationId id = begin();
+  const OperationId id = begin("copy_file_range", request.destination);
   auto finished = abandonable<std::uint64_t>(id, std::move(done));
   when_committed(request.source, [this, id, request, finished](Result<Unit> committed) {
     if (!committed) {
@@ -152,7 +152,7 @@ OperationId Client::Impl::copy_range(HandleId source, std::uint64_t source_offse
 
 void Client::Impl::clone_range(OperationId id, const CloneRangeRequest& request,
                                Done<std::uint64_t> done) {
-  if (!interrupts_.contains(id)) {
+  if (!operations_.contains(id)) {
     return;
   }
   ask(id, request, [this, done = std::move(done)](auto reply, MonoTime sent_at) {

@@ -58,8 +58,10 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       write_back_(world, master_, chunkservers_, memory_,
                   {.flush_age = options_.flush_age, .write_wait = options_.write_wait},
                   write_back_events()),
-      reader_(world, master_, write_back_, inodes_, blocks_, options_.write_wait) {
+      reader_(world, master_, write_back_, inodes_, blocks_, options_.write_wait),
+      waits_timer_(world.scheduler) {
   master_.set_sessions(options_.dead_sessions, events_.opens_session);
+  master_.on_tell([this](KeepAliveRequest& request) { tell_waits(request); });
   master_.on_must_tell([this] { locks_.tell_all(); });
   master_.leases().on_events(
       {.kept =
@@ -127,7 +129,7 @@ void Client::Impl::close_session(Done<Unit> done) {
 }
 
 OperationId Client::Impl::settle(Duration wait, const Done<Unwritten>& done) {
-  const OperationId id = begin();
+  const OperationId id = begin("unmount", InodeId{});
   auto is_late = std::make_shared<bool>(false);
   const auto answer = abandonable<Unit>(id, [this, is_late, done](Result<Unit> settled) {
     if (settled) {
@@ -142,13 +144,13 @@ OperationId Client::Impl::settle(Duration wait, const Done<Unwritten>& done) {
     answer(ok());
   }));
   write_back_.flush_all(false, [this, id, answer](Result<Unit> flushed) {
-    if (!flushed || !interrupts_.contains(id)) {
+    if (!flushed || !operations_.contains(id)) {
       answer(std::move(flushed));
       return;
     }
     const Duration sync_wait = master_.is_up() ? Duration(kSettleSyncWait) : Duration::zero();
     world_.scheduler.run_after(sync_wait, lifetime_.guard([this, id, answer] {
-      if (interrupts_.contains(id)) {
+      if (operations_.contains(id)) {
         world_.log.warning(
             "The master does not say that the latest names are on stable storage; they are lost if "
             "its power fails now.");
@@ -161,10 +163,10 @@ OperationId Client::Impl::settle(Duration wait, const Done<Unwritten>& done) {
 }
 
 void Client::Impl::interrupt(OperationId operation) {
-  const auto place = interrupts_.find(operation);
-  if (place != interrupts_.end()) {
+  const auto place = operations_.find(operation);
+  if (place != operations_.end() && place->second.interrupt) {
     // A copy: what it calls may end the operation.
-    const auto interrupt_step = place->second;
+    const auto interrupt_step = place->second.interrupt;
     interrupt_step();
   }
 }
@@ -202,6 +204,7 @@ WriteBackEvents Client::Impl::write_back_events() {
                                            : write_leases_.may_write(inode);
     return may && (place.offset.has_value() || inodes_.is_fresh(inode));
   };
+  events.lease_asked = [this](InodeId inode) { return write_leases_.asked(inode); };
   events.want_lease = [this](InodeId inode) { write_leases_.want(inode); };
   events.lease_lost = [this](InodeId inode) { write_leases_.lost(inode); };
   events.size_of = [this](InodeId inode) { return inodes_.attributes(inode)->size_bytes; };

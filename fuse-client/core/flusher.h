@@ -61,6 +61,10 @@ class Flusher {
   void session_replaced();
   void seal_all(Done<Unit> done) { pool_.seal_all(std::move(done)); }
 
+  // As WriteBack's, for a file without a waiting write.
+  Obstacle obstacle(InodeId inode) const;
+  std::vector<StuckFile> stuck(std::size_t count_max) const;
+
   // Forgets the file's state in a moment, if nothing needs it.
   void reap_soon(InodeId inode);
   std::uint64_t lost_writes(InodeId inode) const;

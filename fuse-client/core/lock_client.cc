@@ -201,6 +201,17 @@ void LockClient::pump() {
   }
 }
 
+Obstacle LockClient::obstacle(LockOpId id) const {
+  const auto op = ops_.find(id);
+  if (op == ops_.end() || op->second.state == State::kToSend) {
+    return {.cause = must_reclaim_ ? WaitCause::kMaster : WaitCause::kOthers};
+  }
+  if (op->second.state == State::kWaiting) {
+    return {.cause = WaitCause::kLock, .lock_wait = id.value};
+  }
+  return {.asked = op->second.call};
+}
+
 bool LockClient::may_send(LockOpId id, const Op& op) const {
   for (const LockOpId other_id : by_file_.at(op.wanted.holder.file)) {
     const Op& other = ops_.at(other_id);

@@ -27,6 +27,7 @@
 #include "fuse-client/core/held_locks.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/master_link.h"
+#include "fuse-client/core/obstacle.h"
 
 namespace dfs::client {
 
@@ -52,6 +53,8 @@ class LockClient {
   // Fails with kLockConflict (without `wait`), kDeadlock, kTooManyLocks, kInvalidArgument,
   // kInterrupted, kIo (a lock of this holder was lost with the session, told once).
   LockOpId set(const Wanted& wanted, bool wait, Done<Unit> done);
+  // What the op waits for; it may be over just now.
+  Obstacle obstacle(LockOpId id) const;
   // As Client::interrupt. No effect on what is answered.
   void interrupt(LockOpId id);
 

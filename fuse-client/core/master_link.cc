@@ -440,6 +440,17 @@ void MasterLink::withdraw(CallId id) {
             });
 }
 
+std::uint64_t MasterLink::request_of(CallId id) const {
+  const auto place = calls_.find(id);
+  return place == calls_.end() ? 0 : place->second.rpc.value;
+}
+
+void MasterLink::tell_soon() {
+  if (state_ == State::kOpen) {
+    schedule_keep_alive(Duration::zero());
+  }
+}
+
 CallOptions MasterLink::options_for_session() const {
   CallOptions options;
   options.session = session_;
@@ -534,6 +545,9 @@ KeepAliveRequest MasterLink::next_keep_alive() {
   }
   if (dirty_pins_.empty()) {
     pin_sent_ = pin_generation_;
+  }
+  if (tell_) {
+    tell_(request);
   }
   return request;
 }

@@ -59,6 +59,12 @@ class MasterLink {
   // is being made is left to finish.
   void interrupt(CallId call);
 
+  // The id of the request that is under way for the call; 0: none is.
+  std::uint64_t request_of(CallId call) const;
+  // For people: `fill` adds to each keep-alive what waits here, and one is sent soon.
+  void on_tell(std::function<void(KeepAliveRequest&)> fill) { tell_ = std::move(fill); }
+  void tell_soon();
+
   // Open inodes: what is pinned lives on after its last unlink. Counted: every pin has its unpin.
   void pin(InodeId inode);
   void unpin(InodeId inode);
@@ -161,6 +167,7 @@ class MasterLink {
   Timer reopen_timer_;
   std::vector<std::function<void()>> new_session_;
   std::function<void()> must_tell_;
+  std::function<void(KeepAliveRequest&)> tell_;
   std::function<void(const std::vector<InodeId>&)> lost_change_;
 
   Calls calls_;            // all not answered yet

@@ -123,26 +123,27 @@ void Reader::refresh(InodeId inode, std::uint64_t begin, std::uint64_t end, Refr
   const bool wants_extents = known == nullptr || first < needed;
   const std::uint64_t offset = window_begin_of(first);
   const std::pair<InodeId, std::uint64_t> key{inode, wants_extents ? offset : kAttributesOnly};
-  auto& waiting = refreshes_[key];
-  waiting.push_back(std::move(done));
-  if (waiting.size() > 1) {
+  Refresh& question = refreshes_[key];
+  question.waiting.push_back(std::move(done));
+  if (question.waiting.size() > 1) {
     return;
   }
   const MonoTime sent_at = world_.scheduler.now();
   if (!wants_extents) {
-    master_.call(GetAttributesRequest{inode}, [this, key, sent_at](Result<AttributesReply> reply) {
-      if (reply) {
-        inodes_.learn(reply->attributes, master_.leases().told(sent_at, reply->lease));
-      }
-      refreshed(key, reply ? ok() : Status(std::move(reply).error()));
-    });
+    question.call = master_.call(
+        GetAttributesRequest{inode}, [this, key, sent_at](Result<AttributesReply> reply) {
+          if (reply) {
+            inodes_.learn(reply->attributes, master_.leases().told(sent_at, reply->lease));
+          }
+          refreshed(key, reply ? ok() : Status(std::move(reply).error()));
+        });
     return;
   }
   GetExtentsRequest request;
   request.inode = inode;
   request.offset = offset;
   request.length_bytes = std::max(end, first + 1) - offset;
-  master_.call(request, [this, key, sent_at](Result<GetExtentsReply> reply) {
+  question.call = master_.call(request, [this, key, sent_at](Result<GetExtentsReply> reply) {
     refreshed(key, reply ? inodes_.learn_extents(*reply, key.second,
                                                  master_.leases().told(sent_at, reply->lease))
                          : Status(std::move(reply).error()));
@@ -154,7 +155,7 @@ void Reader::refreshed(std::pair<InodeId, std::uint64_t> key, Status status) {
     inodes_.erase(key.first);
   }
   const auto place = refreshes_.find(key);
-  const std::vector<Refreshed> waiting = std::move(place->second);
+  const std::vector<Refreshed> waiting = std::move(place->second.waiting);
   refreshes_.erase(place);
   for (const Refreshed& done : waiting) {
     done(status);
@@ -290,6 +291,35 @@ void Reader::snapshot_failed(ReadId id) {
   } else {
     world_.scheduler.run_after(kRetryDelay, again);
   }
+}
+
+// --- For people ----------------------------------------------------------------------------------
+
+Obstacle Reader::obstacle(ReadId id) const {
+  const auto place = reads_.find(id);
+  if (place == reads_.end()) {
+    return {.cause = WaitCause::kOthers};
+  }
+  const Read& read = *place->second;
+  const InodeId inode = read.request.inode;
+  if (read.pieces_missing > 0) {
+    const auto extents =
+        inodes_.extents(inode, read.request.offset, read.request.offset + read.request.size_bytes);
+    for (const Extent& extent : extents.value_or(std::vector<Extent>{})) {
+      if (auto obstacle = blocks_.obstacle(part_of(extent))) {
+        return std::move(*obstacle);
+      }
+    }
+  }
+  const auto question = refreshes_.lower_bound({inode, 0});
+  if (question != refreshes_.end() && question->first.first == inode) {
+    return {.asked = question->second.call};
+  }
+  if (read.failures > 0) {
+    const Duration left = read.started + wait_max_ - world_.scheduler.now();
+    return {.cause = WaitCause::kServers, .ends_in = std::max<Duration>(left, kRetryDelay)};
+  }
+  return {.cause = WaitCause::kServer};
 }
 
 // --- For rewriting -------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ class Reader {
   // kStale, kInterrupted.
   ReadId read(const Request& request, Done<std::vector<Buffer>> done);
   void interrupt(ReadId read);
+  // What the read waits for; it may have been answered just now.
+  Obstacle obstacle(ReadId read) const;
   // Fetches into the block cache what memory allows.
   void prefetch(InodeId inode, std::uint64_t begin, std::uint64_t end);
   // What is committed of a range within one window, asked of the master now: what is no hole, in
@@ -91,7 +93,11 @@ class Reader {
   std::map<ReadId, ReadPtr> reads_;
   std::uint64_t next_read_ = 1;
   // Questions under way, by inode and first window (or kAttributesOnly), and who waits for them.
-  std::map<std::pair<InodeId, std::uint64_t>, std::vector<Refreshed>> refreshes_;
+  struct Refresh {
+    CallId call;
+    std::vector<Refreshed> waiting;
+  };
+  std::map<std::pair<InodeId, std::uint64_t>, Refresh> refreshes_;
   Buffer zeros_;
   Lifetime lifetime_;
 };

@@ -143,6 +143,14 @@ std::optional<DirtyAttributes> WriteBack::dirty_attributes(InodeId inode) const 
                          .ctime = file->dirty.ctime};
 }
 
+Obstacle WriteBack::obstacle(InodeId inode, WaitId wait) const {
+  return wait.is_set() ? impl_->queue.obstacle(wait) : impl_->flusher.obstacle(inode);
+}
+
+std::vector<StuckFile> WriteBack::stuck(std::size_t count_max) const {
+  return impl_->flusher.stuck(count_max);
+}
+
 Unwritten WriteBack::unwritten() const {
   Unwritten unwritten;
   for (const auto& [inode, file] : impl_->flusher.files()) {

@@ -16,6 +16,7 @@
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/master_link.h"
 #include "fuse-client/core/memory_budget.h"
+#include "fuse-client/core/obstacle.h"
 #include "proto/extent.h"
 
 namespace dfs::client {
@@ -56,6 +57,7 @@ struct WriteBackEvents {
   // Whether writes of the file may be taken now; want_lease follows when not.
   std::function<bool(InodeId, const WritePlace&)> may_write = {};
   std::function<void(InodeId)> want_lease = {};
+  std::function<CallId(InodeId)> lease_asked = {};  // the call that asks for it now, if any
   // What was written under a lease cannot be stored: it is over. lease_taken or lease_refused
   // decides.
   std::function<void(InodeId)> lease_lost = {};
@@ -68,6 +70,12 @@ struct WriteBackEvents {
   std::function<bool(InodeId)> is_open = {};  // here; null: every file is
   // Nothing of the file is dirty any more, nor waited for.
   std::function<void(InodeId)> cleaned = {};
+};
+
+// Bytes that have no place on chunkservers, or not the one they should have had.
+struct StuckFile {
+  InodeId inode;
+  Duration age{};  // since it is so
 };
 
 class WriteBack {
@@ -123,6 +131,11 @@ class WriteBack {
   // Dirty bytes within [begin, end), sorted, not overlapping, newest contents.
   std::vector<DirtyRange> dirty_ranges(InodeId inode, std::uint64_t begin, std::uint64_t end) const;
   std::optional<DirtyAttributes> dirty_attributes(InodeId inode) const;
+  // What keeps the waiting write, or without one what was written to the inode (0: to any), from
+  // being stored.
+  Obstacle obstacle(InodeId inode, WaitId wait) const;
+  // For kWaitNoted, at most so many.
+  std::vector<StuckFile> stuck(std::size_t count_max) const;
   // Of all files; master_answers is left to the caller.
   Unwritten unwritten() const;
   // Writes of this inode that were lost so far; rises by one for each flush that lost some. Kept

@@ -77,10 +77,16 @@ void WriteLeases::ask(InodeId inode) {
   const MonoTime sent_at = world_.scheduler.now();
   const TakeWriteLeaseRequest request{.inode = inode,
                                       .data_version = files_.at(inode).data_version};
-  master_.call(request, Done<TakeWriteLeaseReply>(lifetime_.guard(
-                            [this, request, sent_at](Result<TakeWriteLeaseReply> reply) {
-                              answered(request, std::move(reply), sent_at);
-                            })));
+  files_.at(inode).asked = master_.call(
+      request, Done<TakeWriteLeaseReply>(
+                   lifetime_.guard([this, request, sent_at](Result<TakeWriteLeaseReply> reply) {
+                     answered(request, std::move(reply), sent_at);
+                   })));
+}
+
+CallId WriteLeases::asked(InodeId inode) const {
+  const auto place = files_.find(inode);
+  return place == files_.end() || !place->second.is_asking ? CallId{} : place->second.asked;
 }
 
 void WriteLeases::ask_later(InodeId inode, Duration delay) {

@@ -46,6 +46,8 @@ class WriteLeases {
   bool may_write_back(InodeId inode) const;
   // Asks for it, if that is not done already; an answer comes by the events.
   void want(InodeId inode);
+  // The call that asks for it now, if any.
+  CallId asked(InodeId inode) const;
   // An answer of the master bears it.
   void granted(InodeId inode);
 
@@ -69,6 +71,7 @@ class WriteLeases {
   struct File {
     bool is_held = false;
     bool is_asking = false;
+    CallId asked;
     bool writes_back = false;
     std::uint32_t settlings = 0;
     std::uint64_t noted_version = 0;

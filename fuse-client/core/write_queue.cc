@@ -157,6 +157,27 @@ void WriteQueue::retry() {
   }
 }
 
+Obstacle WriteQueue::obstacle(WriteBack::WaitId wait) const {
+  const auto write = std::find_if(waiting_.begin(), waiting_.end(),
+                                  [wait](const Write& other) { return other.id == wait; });
+  if (write == waiting_.end()) {
+    return {.cause = WaitCause::kOthers};
+  }
+  const FileState* file = flusher_.find(write->inode);
+  const CallId asked = events_.lease_asked ? events_.lease_asked(write->inode) : CallId{};
+  if (file != nullptr && file->hold_count > 0) {
+    return flusher_.obstacle(write->inode);
+  }
+  if (!may_write(*write)) {
+    return asked.is_set() ? Obstacle{.asked = asked} : flusher_.obstacle(write->inode);
+  }
+  ChunkPool& pool = flusher_.pool();
+  if (pool.free_room(write->policy) < DirtyFile::room_needed(write->data.size())) {
+    return pool.obstacle(write->policy, write->since + write_wait_);
+  }
+  return {.cause = WaitCause::kMemory};
+}
+
 void WriteQueue::chunk_answered(const StoragePolicy& policy, const Status& status) {
   if (status) {
     retry_soon();

@@ -25,6 +25,8 @@ class WriteQueue {
   // Something that writes wait for has changed.
   void retry_soon();
   void retry();
+  // What the write waits for; it may have been taken just now.
+  Obstacle obstacle(WriteBack::WaitId wait) const;
   void chunk_answered(const StoragePolicy& policy, const Status& status);
 
  private:

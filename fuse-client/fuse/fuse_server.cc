@@ -307,6 +307,7 @@ void FuseServer::started(fuse_req_t request, client::OperationId operation, Woke
     return;
   }
   waiting_[request] = {operation, woken_by};
+  client_.note_caller(operation, static_cast<std::uint32_t>(fuse_req_ctx(request)->pid));
   fuse_req_interrupt_func(request, on_interrupt, this);
 }
 

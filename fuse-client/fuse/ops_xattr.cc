@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "fuse-client/core/waiting_text.h"
 #include "fuse-client/fuse/caller.h"
 #include "fuse-client/fuse/fuse_server.h"
 #include "fuse-client/fuse/umount_report.h"
@@ -20,6 +21,11 @@ namespace {
 
 // Not stored: the process that serves this mount, for umount.fuse.dfs to wait for.
 constexpr const char* kClientPid = "dfs.client_pid";
+// Not stored: the calls that wait in this client, for people; without asking anybody.
+constexpr const char* kWaiting = "dfs.waiting";
+// What may come between the question for the size and that for the text.
+constexpr std::size_t kWaitingSlackBytes = 4096;
+constexpr std::size_t kWaitingListedMax = 256;
 
 // Names of system have meanings that the kernel would expect to be kept, and names outside of the
 // namespaces none: local filesystems know neither.
@@ -40,6 +46,18 @@ void reply_value(fuse_req_t request, const std::string& value, std::size_t size)
     fuse_reply_err(request, ERANGE);
   } else {
     fuse_reply_buf(request, value.data(), value.size());
+  }
+}
+
+void report_waiting(fuse_req_t request, std::size_t size) {
+  FuseServer& server = server_of(request);
+  std::uint64_t more = 0;
+  const auto waits = server.client().waiting(kWaitingListedMax, more);
+  const std::string text = client::describe(waits, more, server.client().master_answers());
+  if (size == 0) {
+    fuse_reply_xattr(request, text.size() + kWaitingSlackBytes);
+  } else {
+    reply_value(request, text, size);
   }
 }
 
@@ -67,6 +85,10 @@ void op_getxattr(fuse_req_t request, fuse_ino_t kernel_inode, const char* name, 
   }
   if (name == std::string_view(kClientPid)) {
     reply_value(request, std::to_string(getpid()), size);
+    return;
+  }
+  if (name == std::string_view(kWaiting)) {
+    report_waiting(request, size);
     return;
   }
   if (is_unsupported(request, name)) {

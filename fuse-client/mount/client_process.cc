@@ -45,7 +45,7 @@ constexpr Duration kLingerReport = std::chrono::minutes(1);
 std::string client_name(const std::string& directory) {
   std::array<char, 256> host{};
   gethostname(host.data(), host.size() - 1);
-  return std::string(host.data()) + ":" + directory;
+  return std::string(host.data()) + ":" + directory + " (pid " + std::to_string(getpid()) + ")";
 }
 
 // Where a client without a terminal logs unless told otherwise.

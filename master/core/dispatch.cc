@@ -39,6 +39,25 @@ InodeId contents_told(const RpcRequest& message) {
 }
 
 template <class Request>
+RequestSubject subject_of(const RpcRequest& message) {
+  const auto request = decode_body<Request>(message.body);
+  if (!request) {
+    return {};
+  }
+  if constexpr (requires { request->parent; }) {
+    return {request->parent, request->name};
+  } else if constexpr (requires { request->files; }) {
+    return {request->files.empty() ? InodeId{} : request->files.front().inode, {}};
+  } else if constexpr (requires { request->destination; }) {
+    return {request->destination, {}};
+  } else if constexpr (requires { request->inode; }) {
+    return {request->inode, {}};
+  } else {
+    return {};
+  }
+}
+
+template <class Request>
 Result<Buffer> readdress_reply(const ReplyAddress& asked, std::string_view kept) {
   const auto bytes = std::as_bytes(std::span(kept.data(), kept.size()));
   DFS_TRY(const DecodedHead head, decode_head(bytes));
@@ -108,6 +127,7 @@ constexpr Operation operation(Effect effect, Needs needs, InGrace in_grace = InG
           .apply = &apply_request<Request>,
           .changes = changes_function<Request>(),
           .tells_contents = contents_function<Request>(),
+          .subject = &subject_of<Request>,
           .readdress = &readdress_reply<Request>};
 }
 
@@ -121,6 +141,7 @@ constexpr Operation lock_operation(Effect effect) {
           .apply = &apply_patient_request<Request>,
           .changes = nullptr,
           .tells_contents = nullptr,
+          .subject = &subject_of<Request>,
           .readdress = &readdress_reply<Request>};
 }
 
@@ -175,6 +196,7 @@ constexpr Operation kOperations[] = {
     operation<SetPolicyRequest>(Effect::kRepeatable, Needs::kNothing),
     operation<ListChunksRequest>(Effect::kNone, Needs::kNothing),
     operation<CheckMetadataRequest>(Effect::kNone, Needs::kNothing),
+    operation<ListWaitsRequest>(Effect::kNone, Needs::kNothing, InGrace::kAnswered),
 };
 
 static_assert(std::is_sorted(std::begin(kOperations), std::end(kOperations),

@@ -33,6 +33,8 @@ struct Operation {
   Result<LeaseChanges> (*changes)(OpContext& context, const RpcRequest& request);
   // The file whose contents it tells, or 0; null for other requests.
   InodeId (*tells_contents)(const RpcRequest& request);
+  // What it is about, for people; nothing if the body cannot be decoded.
+  RequestSubject (*subject)(const RpcRequest& request);
   // A kept answer, as an answer to `to`. Fails with kInternal when it is of another type.
   Result<Buffer> (*readdress)(const ReplyAddress& to, std::string_view kept);
 };

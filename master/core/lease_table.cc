@@ -85,7 +85,8 @@ bool LeaseTable::may_store(SessionId session, InodeId inode) const {
   return find(session, inode) != nullptr && place != sessions_.end() &&
          std::any_of(place->second.unhandled.begin(), place->second.unhandled.end(),
                      [inode](const auto& notice) {
-                       return std::any_of(notice.second.begin(), notice.second.end(),
+                       const std::vector<LeaseChange>& changes = notice.second.changes;
+                       return std::any_of(changes.begin(), changes.end(),
                                           [inode](const LeaseChange& change) {
                                             return change.inode == inode && change.contents;
                                           });
@@ -206,6 +207,7 @@ void LeaseTable::recall_some() {
     }
   }
   if (!changes.empty()) {
+    recalled_ += changes.size();
     notify(most->first, session, std::move(changes));
   }
 }
@@ -218,7 +220,7 @@ bool LeaseTable::is_anything_held_by_others(SessionId session) const {
 }
 
 std::uint64_t LeaseTable::notify(SessionId id, Session& session, std::vector<LeaseChange> changes) {
-  session.unhandled.emplace(++session.newest, std::move(changes));
+  session.unhandled.emplace(++session.newest, Notice{std::move(changes), scheduler_.now()});
   unsent_.insert(id);
   return session.newest;
 }
@@ -290,8 +292,8 @@ void LeaseTable::await_dropping(SessionId session, InodeId inode,
   if (place == sessions_.end()) {
     return;
   }
-  for (const auto& [number, changes] : place->second.unhandled) {
-    if (concerns(changes, inode)) {
+  for (const auto& [number, notice] : place->second.unhandled) {
+    if (concerns(notice.changes, inode)) {
       awaited.push_back({session, number});
     }
   }
@@ -301,6 +303,24 @@ std::size_t LeaseTable::unhandled_count() const {
   return std::accumulate(
       sessions_.begin(), sessions_.end(), std::size_t{0},
       [](std::size_t sum, const auto& entry) { return sum + entry.second.unhandled.size(); });
+}
+
+Duration LeaseTable::oldest_unhandled() const {
+  Duration oldest = Duration::zero();
+  for (const auto& [id, session] : sessions_) {
+    if (!session.unhandled.empty()) {
+      oldest = std::max(oldest, scheduler_.now() - session.unhandled.begin()->second.made);
+    }
+  }
+  return oldest;
+}
+
+std::vector<SessionId> LeaseTable::reclaiming() const {
+  std::vector<SessionId> sessions;
+  for (const auto& [id, pages] : reclaiming_) {
+    sessions.push_back(id);
+  }
+  return sessions;
 }
 
 // --- For sessions --------------------------------------------------------------------------------
@@ -314,11 +334,11 @@ std::vector<LeaseNotice> LeaseTable::notices(SessionId session, std::uint64_t re
   const auto& unhandled = place->second.unhandled;
   std::size_t changes = 0;
   for (auto next = unhandled.upper_bound(received); next != unhandled.end(); ++next) {
-    changes += next->second.size();
+    changes += next->second.changes.size();
     if (!notices.empty() && changes > kChangesPerReply) {
       break;
     }
-    notices.push_back({.number = next->first, .changes = next->second});
+    notices.push_back({.number = next->first, .changes = next->second.changes});
   }
   return notices;
 }
@@ -330,11 +350,11 @@ void LeaseTable::acknowledge(SessionId id, const WaitForNoticesRequest& request)
   }
   Session& session = place->second;
   while (!session.unhandled.empty() && session.unhandled.begin()->first <= request.handled) {
-    handled(id, session, session.unhandled.extract(session.unhandled.begin()).mapped());
+    handled(id, session, session.unhandled.extract(session.unhandled.begin()).mapped().changes);
   }
   for (const std::uint64_t number : request.also_handled) {
     if (auto notice = session.unhandled.extract(number)) {
-      handled(id, session, notice.mapped());
+      handled(id, session, notice.mapped().changes);
     }
   }
 }

@@ -29,6 +29,7 @@
 
 #include "common/ids.h"
 #include "common/result.h"
+#include "common/scheduler.h"
 #include "proto/attributes.h"
 #include "proto/lease_messages.h"
 
@@ -45,8 +46,8 @@ class LeaseTable {
   using Noticed = std::map<std::tuple<SessionId, InodeId, std::string>, std::uint64_t>;
 
   // Notices are numbered from `first_number` + 1, which no other start of the master shares.
-  LeaseTable(std::uint64_t first_number, std::size_t leases_max)
-      : first_number_(first_number), leases_max_(leases_max) {}
+  LeaseTable(Scheduler& scheduler, std::uint64_t first_number, std::size_t leases_max)
+      : scheduler_(scheduler), first_number_(first_number), leases_max_(leases_max) {}
 
   // --- For operations ----------------------------------------------------------------------------
   // False: what the reply says of the inode is not to be kept.
@@ -106,6 +107,9 @@ class LeaseTable {
   std::size_t written_count() const { return writers_.size(); }
   std::size_t leases_max() const { return leases_max_; }
   std::size_t unhandled_count() const;  // notices not acknowledged yet
+  Duration oldest_unhandled() const;    // since the first of them was made; zero: there is none
+  std::uint64_t recalled_count() const { return recalled_; }  // so far, to keep to leases_max
+  std::vector<SessionId> reclaiming() const;                  // sessions that have yet to reclaim
 
  private:
   struct Holder {
@@ -113,9 +117,13 @@ class LeaseTable {
     std::uint64_t serial = 0;  // of the lease: one given anew has another
   };
   using Holders = std::vector<Holder>;
+  struct Notice {
+    std::vector<LeaseChange> changes;
+    MonoTime made{};
+  };
   struct Session {
     std::uint64_t newest = 0;
-    std::map<std::uint64_t, std::vector<LeaseChange>> unhandled;  // by number
+    std::map<std::uint64_t, Notice> unhandled;  // by number
     std::size_t count = 0;
     std::deque<InodeId> files;  // granted, oldest first; may not be held any more
   };
@@ -129,6 +137,7 @@ class LeaseTable {
   std::uint64_t notify(SessionId id, Session& session, std::vector<LeaseChange> changes);
   void recall_some();
 
+  Scheduler& scheduler_;
   const std::uint64_t first_number_;
   const std::size_t leases_max_;
   std::map<SessionId, Session> sessions_;
@@ -139,6 +148,7 @@ class LeaseTable {
   std::map<SessionId, std::set<std::uint32_t>> reclaiming_;  // and the pages that came
   std::size_t count_ = 0;                                    // of leases
   std::uint64_t next_serial_ = 1;
+  std::uint64_t recalled_ = 0;
 };
 
 }  // namespace dfs::master

@@ -88,7 +88,9 @@ SetLockReply LockService::apply(SessionId id, Session& session, const SetLockReq
   wanted->wait = request.wait;
   const LockTable::Outcome outcome = table_.set(*wanted);
   if (outcome.waits) {
-    session.waits[request.wait] = request.number;
+    session.waits
+        .try_emplace(request.wait, Session::Wait{.asked = 0, .since = world_.scheduler.now()})
+        .first->second.asked = request.number;
   } else {
     session.waits.erase(request.wait);
   }
@@ -151,8 +153,8 @@ Result<std::optional<AwaitLocksReply>> LockService::await(SessionId id,
   std::set<std::uint64_t> wanted(request.waits.begin(), request.waits.end());
   wanted.insert(request.asking.begin(), request.asking.end());
   for (auto wait = session.waits.begin(); wait != session.waits.end();) {
-    const auto [number, asked] = *wait;
-    if (wanted.contains(number) || asked > request.newest) {
+    const std::uint64_t number = wait->first;
+    if (wanted.contains(number) || wait->second.asked > request.newest) {
       ++wait;
       continue;
     }
@@ -176,6 +178,37 @@ AwaitLocksReply LockService::ready(SessionId id, const std::vector<std::uint64_t
     }
   }
   return reply;
+}
+
+std::vector<LockService::Waiting> LockService::waiting() const {
+  std::vector<Waiting> waiting;
+  for (const LockTable::Waiter& waiter : table_.waiters(kWaitsTold)) {
+    const auto& waits = sessions_.at(waiter.id.session).waits;
+    const auto wait = waits.find(waiter.id.number);
+    if (wait == waits.end()) {
+      continue;
+    }
+    waiting.push_back({.session = waiter.id.session,
+                       .wait = waiter.id.number,
+                       .inode = waiter.file.inode,
+                       .since = wait->second.since,
+                       .others = {}});
+    if (waiter.holder) {
+      waiting.back().others.push_back(waiter.holder->session);
+    }
+  }
+  std::size_t left = kWaitsTold;
+  for (const auto& [key, held] : held_) {
+    if (left-- == 0) {
+      break;
+    }
+    waiting.push_back({.session = held.session,
+                       .request = key.second,
+                       .inode = held.inode,
+                       .since = held.since,
+                       .others = {not_told_yet_.begin(), not_told_yet_.end()}});
+  }
+  return waiting;
 }
 
 void LockService::wake() {
@@ -225,7 +258,10 @@ template <class Request>
 void LockService::hold(SessionId session, const Request& request, const ReplyAddress& to) {
   const std::pair key{to.peer, to.request_id};
   if (held_.size() < kHeldMax || held_.contains(key)) {
+    const auto before = held_.find(key);
     held_[key] = {.session = session,
+                  .inode = request.inode,
+                  .since = before == held_.end() ? world_.scheduler.now() : before->second.since,
                   .answer = [this, session, request, to] { answer_held(session, request, to); }};
   }
 }

@@ -55,6 +55,19 @@ class LockService {
   // Its locks and waits are over.
   void session_ended(SessionId session);
 
+  // Who waits for a lock, for people: at most kWaitsTold of those in the queue and of those that
+  // came after a start.
+  static constexpr std::size_t kWaitsTold = 1024;
+  struct Waiting {
+    SessionId session;
+    std::uint64_t wait = 0;     // its number, or 0
+    std::uint64_t request = 0;  // the id of a request kept until the grace period is over, or 0
+    InodeId inode;
+    MonoTime since{};
+    std::vector<SessionId> others;  // who holds it, or whose locks are not known yet
+  };
+  std::vector<Waiting> waiting() const;
+
   bool is_in_grace() const { return !not_told_yet_.empty(); }
   const LockTable& table() const { return table_; }
 
@@ -66,13 +79,19 @@ class LockService {
   struct Session {
     std::uint64_t settled = 0;                      // SetLocks up to here are ignored
     std::map<std::uint64_t, SetLockReply> answers;  // to those above it
-    std::map<std::uint64_t, std::uint64_t> waits;   // to the newest SetLock that asked
-    std::uint64_t await_number = 0;                 // the newest seen
+    struct Wait {
+      std::uint64_t asked = 0;  // the newest SetLock that asked
+      MonoTime since{};
+    };
+    std::map<std::uint64_t, Wait> waits;
+    std::uint64_t await_number = 0;  // the newest seen
     std::optional<Await> await;
     std::optional<ReclaimLocksReply> reclaimed;
   };
   struct Held {
     SessionId session;
+    InodeId inode;
+    MonoTime since{};
     std::function<void()> answer;
   };
 

@@ -244,6 +244,25 @@ void LockTable::drop_wait(const LockWaitId& id) {
   tidy(key);
 }
 
+std::vector<LockTable::Waiter> LockTable::waiters(std::size_t count_max) const {
+  std::vector<Waiter> waiters;
+  for (const auto& [id, at] : waits_) {
+    if (waiters.size() == count_max) {
+      break;
+    }
+    const File& file = files_.at(at.file);
+    const Wait& wait = file.waits.at(at.place);
+    if (wait.is_reserved) {
+      continue;
+    }
+    const auto conflict = first_conflict(file, wait.owner, wait.span, wait.mode);
+    waiters.push_back({.id = id,
+                       .file = at.file,
+                       .holder = conflict ? std::optional(conflict->owner) : std::nullopt});
+  }
+  return waiters;
+}
+
 // A reservation never stands in the way of an earlier one that was not possible without it: each
 // makes less possible, so one pass is enough.
 void LockTable::reserve(File& file) {

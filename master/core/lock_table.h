@@ -89,6 +89,14 @@ class LockTable {
 
   std::size_t count() const { return count_; }  // locks, and two for each wait
   std::size_t count_of(SessionId session) const;
+  struct Waiter {
+    LockWaitId id;
+    LockFile file;
+    std::optional<LockOwner> holder;  // the first in its way
+  };
+  // Who waits and whose turn has not come, at most so many. For people: looks at all locks of each
+  // file concerned.
+  std::vector<Waiter> waiters(std::size_t count_max) const;
   // For tests and figures.
   std::vector<LockRange> held(const LockFile& file, const LockOwner& owner) const;
 

@@ -38,7 +38,7 @@ Master::Master(World world, Store& store, Options options)
       incarnation_(world.random.next_u64() | 1),  // never 0
       chunks_(world, store, *this, options_.chunks),
       sessions_(world, *this, incarnation_, options_.sessions),
-      leases_(world.random.next_u64() >> 2, options_.leases_max),
+      leases_(world.scheduler, world.random.next_u64() >> 2, options_.leases_max),
       // Twice, since a client first tells what a loss of power may have undone.
       locks_(world, incarnation_, 2 * options_.sessions.session_timeout),
       grace_(world, *this, sessions_, leases_, options_.boot_id) {}
@@ -146,6 +146,7 @@ void Master::receive(RpcRequest request) {
   }
   Item item;
   item.request = std::move(request);
+  item.since = world_.scheduler.now();
   queue.push_back(std::move(item));
   if (!waits) {
     schedule_batch();
@@ -241,6 +242,8 @@ Status Master::attempt(Items items) {
                     .durable = false,
                     .batch_end = &end,
                     .uptime = world_.scheduler.now() - started_,
+                    .mono_now = world_.scheduler.now(),
+                    .parked = [this](Duration age_min) { return parked(age_min); },
                     .index = index_,
                     .index_bound = index_bound_,
                     .durable_index = durable_index_};

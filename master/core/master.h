@@ -96,7 +96,8 @@ class Master final : private InternalOperations {
     Operation operation;  // internal, if set
     Done done;
     bool durable = false;
-    Buffer answer;  // to a request; empty: none is sent
+    MonoTime since{};  // a request: when it came
+    Buffer answer;     // to a request; empty: none is sent
     Status outcome = ok();
     LeaseWait wait;
     bool waits = false;         // not applied in this batch
@@ -128,6 +129,11 @@ class Master final : private InternalOperations {
   void wake_waiting();
   void send_notices(SessionId session);
   void send_all_notices();
+  // master_waits.cc
+  std::vector<ParkedRequest> parked(Duration age_min) const;
+  ParkedRequest describe_parked(const Item& item) const;
+  void note_awaited(const Item& item, ParkedRequest& parked) const;
+  std::vector<SessionId> not_told_yet() const;
   void grace_ended();
   void schedule_batch();
   void run_batch();

@@ -126,6 +126,9 @@ Status drop_link(OpContext& context, InodeRow& inode) {
   } else {
     --attributes.link_count;
   }
+  if (!attributes.is_directory() && attributes.link_count == 0) {
+    inode.parent = {};  // one that is set means that it never had a name
+  }
   DFS_CHECK_OK(context.store.put_inode(inode));
   if (attributes.link_count > 0) {
     return ok();

@@ -75,6 +75,10 @@ Result<ClusterStatusReply> apply(OpContext& context, const ClusterStatusRequest&
   reply.write_leases = context.leases.written_count();
   reply.leases_max = context.leases.leases_max();
   reply.recalls = context.leases.unhandled_count();
+  reply.oldest_recall_ms = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(context.leases.oldest_unhandled())
+          .count());
+  reply.leases_over_limit = context.leases.recalled_count();
   count_nodes(context.chunks.nodes(), reply);
   DFS_CHECK_OK(count_chunks(context, reply));
   DFS_TRY(reply.database_bytes, context.store.database_bytes());

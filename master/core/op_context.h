@@ -16,6 +16,7 @@
 
 #include "common/ids.h"
 #include "common/result.h"
+#include "master/core/parked_requests.h"
 #include "master/core/store.h"
 #include "proto/codec.h"
 
@@ -45,7 +46,10 @@ struct OpContext {
   SessionId session;     // whose request it is; 0 for servers and administrators
   bool durable = false;  // set by an operation whose answer must wait for stable storage
   BatchEnd* batch_end = nullptr;
-  Duration uptime{};  // of the master process, for people
+  Duration uptime{};    // of the master process, for people
+  MonoTime mono_now{};  // as `now`, for people
+  // Requests that have waited for so long, for people. Null outside of the request loop.
+  std::function<std::vector<ParkedRequest>(Duration age_min)> parked = {};
 
   // Changes (Effect::kOnce) are numbered. All 0 in the grace period, when none is answered.
   std::uint64_t index = 0;          // of the newest

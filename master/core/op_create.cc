@@ -53,6 +53,7 @@ Status validate(const CreateRequest& request) {
 
 InodeRow new_inode(const CreateRequest& request, const Attributes& parent, Timestamp now) {
   InodeRow row;
+  row.parent = parent.inode;
   row.symlink_target = request.symlink_target;
   Attributes& attributes = row.attributes;
   attributes.mode = request.mode;
@@ -73,7 +74,6 @@ InodeRow new_inode(const CreateRequest& request, const Attributes& parent, Times
     attributes.link_count = 2;
     attributes.size_bytes = kDirectorySizeBytes;
     attributes.mode |= parent.mode & kModeSetGid;
-    row.parent = parent.inode;
   }
   return row;
 }
@@ -148,7 +148,6 @@ Result<EntryReply> create_unnamed(OpContext& context, const CreateRequest& reque
                                   const InodeRow& directory) {
   InodeRow row = new_inode(request, directory.attributes, context.now);
   row.attributes.link_count = 0;
-  row.parent = request.parent;
   DFS_TRY(const InheritedAcls acls,
           inherit_acls(context, directory, request.umask, row.attributes.mode));
   DFS_CHECK_OK(put_new_inode(context, acls, request.pin, row));

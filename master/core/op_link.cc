@@ -23,8 +23,8 @@ Result<EntryReply> apply(OpContext& context, const LinkRequest& request) {
 
   if (never_had_a_name) {
     DFS_CHECK_OK(context.store.erase_orphan(request.inode));
-    row.parent = {};
   }
+  row.parent = request.new_parent;
   ++row.attributes.link_count;
   row.attributes.ctime = context.now;
   DFS_CHECK_OK(context.store.put_inode(row));

@@ -154,15 +154,14 @@ void count_links(Plan& plan) {
 
 Status put_moved(OpContext& context, InodeRow& row, InodeId new_parent) {
   row.attributes.ctime = context.now;
-  if (row.attributes.is_directory()) {
-    row.parent = new_parent;
-  }
+  row.parent = new_parent;
   return context.store.put_inode(row);
 }
 
 // What a union filesystem takes for "removed here": a character device 0:0.
 Result<InodeId> make_whiteout(OpContext& context, const Plan& plan, const RenameRequest& request) {
   InodeRow row;
+  row.parent = plan.parent.attributes.inode;
   DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextInode));
   Attributes& attributes = row.attributes;
   attributes.inode = InodeId{number};

@@ -17,6 +17,7 @@
 #include "proto/node_messages.h"
 #include "proto/rpc_server.h"
 #include "proto/session_messages.h"
+#include "proto/wait_messages.h"
 #include "proto/xattr_messages.h"
 
 namespace dfs::master {
@@ -81,5 +82,6 @@ Result<DescribeChunksReply> apply(OpContext& context, const DescribeChunksReques
 Result<ListChunksReply> apply(OpContext& context, const ListChunksRequest& request);
 Result<EmptyReply> apply(OpContext& context, const SetPolicyRequest& request);
 Result<CheckMetadataReply> apply(OpContext& context, const CheckMetadataRequest& request);
+Result<ListWaitsReply> apply(OpContext& context, const ListWaitsRequest& request);
 
 }  // namespace dfs::master

@@ -176,6 +176,7 @@ Result<KeepAliveReply> SessionTable::keep_alive(OpContext& context,
     return make_error(ErrorCode::kBusy, "the session has too many files open");
   }
   session.keep_alive_sequence = request.sequence;
+  take_waits(session, request);
   if (request.full) {
     replace_pins(session, request);
     not_told_yet_.erase(context.session);
@@ -208,6 +209,61 @@ void SessionTable::replace_pins(Session& session, const KeepAliveRequest& reques
     add_pin(session, inode, kToldByClient);
   }
 }
+
+// --- For people ----------------------------------------------------------------------------------
+
+void SessionTable::take_waits(Session& session, const KeepAliveRequest& request) {
+  const std::size_t taken = std::min(request.waits.size(), kToldWaitsMax);
+  session.waits.assign(request.waits.begin(),
+                       request.waits.begin() + static_cast<std::ptrdiff_t>(taken));
+  for (ClientWait& wait : session.waits) {
+    wait.operation.resize(std::min(wait.operation.size(), kWaitWordBytesMax));
+    wait.server.resize(std::min(wait.server.size(), kWaitNameBytesMax));
+  }
+  session.waits_untold = request.waits_untold + (request.waits.size() - taken);
+  session.waits_told = world_.scheduler.now();
+}
+
+std::optional<WaitingClient> SessionTable::describe(SessionId id) const {
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) {
+    return std::nullopt;
+  }
+  using std::chrono::milliseconds;
+  const auto silent =
+      std::chrono::duration_cast<milliseconds>(world_.scheduler.now() - found->second->heard);
+  const auto left = std::chrono::duration_cast<milliseconds>(options_.session_timeout) - silent;
+  return WaitingClient{
+      .session = id,
+      .name = found->second->client_name.substr(0, kWaitNameBytesMax),
+      .silent_ms = static_cast<std::uint64_t>(silent.count()),
+      .ends_in_ms = static_cast<std::uint64_t>(std::max(left, milliseconds(0)).count())};
+}
+
+std::vector<SessionTable::ToldWaits> SessionTable::told_waits() const {
+  std::vector<ToldWaits> told;
+  for (const auto& [id, session] : sessions_) {
+    if (!session->waits.empty()) {
+      told.push_back({.session = id,
+                      .age = world_.scheduler.now() - session->waits_told,
+                      .waits = &session->waits,
+                      .untold = session->waits_untold});
+    }
+  }
+  return told;
+}
+
+std::vector<SessionId> SessionTable::not_told_yet() const {
+  std::vector<SessionId> sessions;
+  for (const auto& [id, session] : sessions_) {
+    if (is_in_grace_ && (not_told_yet_.contains(id) || replays_.waits_for(id))) {
+      sessions.push_back(id);
+    }
+  }
+  return sessions;
+}
+
+// --- Pins ----------------------------------------------------------------------------------------
 
 bool SessionTable::add_pin(Session& session, InodeId inode, MonoTime created) {
   const auto [position, is_new] = session.pins.try_emplace(inode, created);

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -25,6 +26,7 @@
 #include "master/core/store.h"
 #include "proto/limits.h"
 #include "proto/session_messages.h"
+#include "proto/wait_messages.h"
 
 namespace dfs::master {
 
@@ -64,6 +66,20 @@ class SessionTable {
   // Precondition: exists(session). Drops kept replies, some dozens at a time.
   Status acknowledge(OpContext& context, SessionId session, std::uint64_t up_to_sequence);
 
+  // --- For people (dfs-admin why) ----------------------------------------------------------------
+  // As it is heard of at present; nothing of a session that is over.
+  std::optional<WaitingClient> describe(SessionId session) const;
+  // What each session told last of its calls that wait.
+  struct ToldWaits {
+    SessionId session;
+    Duration age{};  // since it was told
+    const std::vector<ClientWait>* waits = nullptr;
+    std::uint64_t untold = 0;
+  };
+  std::vector<ToldWaits> told_waits() const;
+  // Those that have yet to tell what a grace period after losses waits for.
+  std::vector<SessionId> not_told_yet() const;
+
   // --- For the grace period (grace.h) ------------------------------------------------------------
   // Begins it: every session there is must tell its changes again. Those that have are not ended
   // for their silence before grace_over().
@@ -99,10 +115,14 @@ class SessionTable {
     // When the pin was made by this master (a new inode), or zero when the client told it.
     std::unordered_map<InodeId, MonoTime> pins;
     std::string client_name;
+    std::vector<ClientWait> waits;
+    std::uint64_t waits_untold = 0;
+    MonoTime waits_told{};
   };
 
   bool add_pin(Session& session, InodeId inode, MonoTime created);
   void remove_pin(Session& session, InodeId inode);
+  void take_waits(Session& session, const KeepAliveRequest& request);
   void replace_pins(Session& session, const KeepAliveRequest& request);
   void forget(OpContext& context, SessionId session);
   Status end_dead(OpContext& context, const OpenSessionRequest& request);

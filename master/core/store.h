@@ -21,8 +21,9 @@ namespace dfs::master {
 
 struct InodeRow {
   Attributes attributes;
-  // Of a directory: where ".." leads. Of a file that never had a name (O_TMPFILE): the directory it
-  // was made for. Else 0.
+  // Of a directory: where ".." leads. Of what else has names: where it got the newest of them,
+  // which may be gone; 0 in rows of older versions. Of a file that never had a name (O_TMPFILE):
+  // the directory it was made for. Of others without a name: 0.
   InodeId parent;
   std::string symlink_target;
 };

@@ -149,5 +149,14 @@ TEST_F(FuseXattr, process_of_the_mount_is_told) {
   EXPECT_EQ(get_xattr(kRoot, "dfs.client_pid", 32).bytes, std::to_string(getpid()));
 }
 
+TEST_F(FuseXattr, what_waits_is_told_without_the_master) {
+  EXPECT_EQ(get_xattr(kRoot, "dfs.waiting", 4096).bytes, "nothing waits\n");
+  EXPECT_EQ(get_xattr(kRoot, "dfs.waiting", 4).error, ERANGE);
+  EXPECT_GT(get_xattr(kRoot, "dfs.waiting", 0).at<fuse_getxattr_out>().size, 4096u);
+  master->pause();
+  run_for(std::chrono::seconds(4));
+  EXPECT_TRUE(get_xattr(kRoot, "dfs.waiting", 4096).bytes.ends_with("nothing waits\n"));
+}
+
 }  // namespace
 }  // namespace dfs::fuse

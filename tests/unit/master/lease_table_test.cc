@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/sim/sim_scheduler.h"
+
 namespace dfs::master {
 namespace {
 
@@ -51,7 +53,9 @@ class LeaseTableTest : public testing::Test {
                                 .also_handled = std::move(also_handled)});
   }
 
-  LeaseTable table{kFirst, 100};
+  sim::SimEvents events;
+  sim::SimScheduler scheduler{events};
+  LeaseTable table{scheduler, kFirst, 100};
   LeaseTable::Noticed noticed;
 };
 
