@@ -32,7 +32,7 @@ Attributes Client::Impl::merged(Attributes attributes) const {
 
 Attributes Client::Impl::current(const Attributes& answered) const {
   const Attributes* known = inodes_.attributes(answered.inode);
-  return merged(known != nullptr ? *known : answered);
+  return merged(known == nullptr || inodes_.is_outdated_by(answered) ? answered : *known);
 }
 
 OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
