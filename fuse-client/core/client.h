@@ -108,6 +108,8 @@ struct ClientEvents {
       {};
   // Whether what stands above, the kernel, knows the inode: from lookup, create, … until forget().
   std::function<bool(InodeId)> is_known = {};
+  // Another client asks for what is written to the file here.
+  std::function<void(InodeId)> asked_for = {};
 };
 
 // Everything the client holds, for logs and limits.

@@ -32,7 +32,7 @@ Attributes Client::Impl::merged(Attributes attributes) const {
 
 Attributes Client::Impl::current(const Attributes& answered) const {
   const Attributes* known = inodes_.attributes(answered.inode);
-  return merged(known != nullptr ? *known : answered);
+  return merged(known == nullptr || inodes_.is_outdated_by(answered) ? answered : *known);
 }
 
 OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
@@ -114,19 +114,19 @@ OperationId Client::Impl::set_attributes(AttributeChange change, Done<Attributes
 
 void Client::Impl::change_when_settled(OperationId id, const AttributeChange& change,
                                        Done<Attributes> done) {
-  const auto settled = [this, id, change, done = std::move(done)](Result<bool> forgot) {
+  const auto settled = [this, id, change, done = std::move(done)](Result<bool> makes_void) {
     set_step(id, Step::kStores, 0, nullptr);
-    if (!forgot) {
+    if (!makes_void) {
       write_back_.release_cut(change.inode);
-      done(std::move(forgot).error());
+      done(std::move(makes_void).error());
       return;
     }
     change_attributes(id, change, [this, inode = change.inode, done](Result<Attributes> result) {
       write_back_.release_cut(inode);
       done(std::move(result));
     });
-    if (*forgot) {
-      // Not to be interrupted once bytes are forgotten: the change must follow.
+    if (*makes_void) {
+      // Not to be interrupted: whether these bytes are to be stored must be decided.
       operations_.at(id).interrupt = nullptr;
     }
   };
@@ -144,10 +144,13 @@ void Client::Impl::change_attributes(OperationId id, const AttributeChange& chan
   } else if (change.mtime_now || change.size_bytes) {
     write_back_.set_mtime(change.inode, master_.wall_time());
   }
-  ask(id, change, [this, id, done = std::move(done)](auto reply, MonoTime sent_at) {
+  ask(id, change, [this, id, change, done = std::move(done)](auto reply, MonoTime sent_at) {
     if (!reply) {
       done(std::move(reply).error());
       return;
+    }
+    if (change.size_bytes) {
+      write_back_.make_cut(change.inode, *change.size_bytes);
     }
     inodes_.learn_change(reply->attributes, reply->data_version_before,
                          master_.leases().told(sent_at, reply->lease));

@@ -242,6 +242,8 @@ void Client::Impl::drop_changed(const std::vector<LeaseChange>& changes,
     }
     if (!change.settle) {
       others.push_back(change);
+    } else if (events_.asked_for) {
+      events_.asked_for(change.inode);
     }
   }
   drop_kept(others, lifetime_.guard([this, settled, dropped = std::move(dropped)] {

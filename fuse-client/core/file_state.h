@@ -19,6 +19,12 @@ struct FlushWaiter {
   std::optional<Error> error;  // of the first block it waits for that was lost
 };
 
+// Asked for while nothing of the file may be flushed.
+struct HeldFlush {
+  bool is_durable = false;
+  Done<Unit> done;
+};
+
 struct CutWaiter {
   WriteBack::WaitId id;
   std::uint64_t size_bytes = 0;
@@ -39,7 +45,11 @@ struct FileState {
   std::vector<FlushWaiter> waiters;
   std::vector<CutWaiter> cuts;
   std::uint32_t hold_count = 0;  // cuts not released: writes wait
-  bool is_committing = false;    // commits of one file go one after the other
+  // One of these may make bytes void that are dirty: nothing is flushed until that is decided.
+  bool is_void_in_part = false;
+  bool is_flush_due = false;  // since then
+  std::vector<HeldFlush> held_flushes;
+  bool is_committing = false;  // commits of one file go one after the other
   // Bytes that were discarded are in the commit under way: it is waited for as if they were not.
   bool is_discarded_committing = false;
   bool is_commit_held = false;  // a window must be rewritten first

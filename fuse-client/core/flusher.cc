@@ -82,6 +82,11 @@ void Flusher::freeze(FileState& file, DirtyFile::Freeze what) {
 }
 
 void Flusher::flush_file(FileState& file) {
+  if (file.is_void_in_part) {
+    file.is_flush_due = true;
+    clear_age(file);
+    return;
+  }
   freeze(file, DirtyFile::Freeze::kAll);
   clear_age(file);
   placer_.place(file);
@@ -167,6 +172,10 @@ void Flusher::flush(InodeId inode, bool durable, Done<Unit> done) {
     }
     return;
   }
+  if (file->is_void_in_part) {
+    file->held_flushes.push_back({durable, std::move(done)});
+    return;
+  }
   flush_file(*file);
   placer_.request_sync(*file);
   file->waiters.push_back({file->dirty.last_order(), durable, std::move(done), {}});
@@ -211,7 +220,10 @@ void Flusher::flush_all(bool durable, Done<Unit> done) {
   };
   flush_everything();
   for (auto& [inode, file] : files_) {
-    if (!file->is_settled()) {
+    if (file->is_void_in_part) {
+      ++progress->open;
+      file->held_flushes.push_back({false, finish});
+    } else if (!file->is_settled()) {
       ++progress->open;
       file->waiters.push_back({file->dirty.last_order(), false, finish, {}});
     }
@@ -275,13 +287,18 @@ void Flusher::check_cuts(FileState& file) {
     return;
   }
   for (CutWaiter& waiter : std::exchange(file.cuts, {})) {
-    const std::uint64_t before = file.dirty.dirty_bytes();
-    file.dirty.cut(waiter.size_bytes);
+    const bool makes_void = file.dirty.end() > waiter.size_bytes;
+    file.is_void_in_part |= makes_void;
     world_.scheduler.post(
-        lifetime_.guard([done = std::move(waiter.done),
-                         forgot = file.dirty.dirty_bytes() < before] { done(forgot); }));
+        lifetime_.guard([done = std::move(waiter.done), makes_void] { done(makes_void); }));
   }
-  update_counts(file);
+}
+
+void Flusher::make_cut(InodeId inode, std::uint64_t size_bytes) {
+  if (FileState* file = find(inode)) {
+    file->dirty.cut(size_bytes);
+    update_counts(*file);
+  }
 }
 
 bool Flusher::release_cut(InodeId inode) {
@@ -291,7 +308,23 @@ bool Flusher::release_cut(InodeId inode) {
   }
   --file->hold_count;
   reap_soon(inode);
-  return file->hold_count == 0;
+  if (file->hold_count > 0) {
+    return false;
+  }
+  if (std::exchange(file->is_void_in_part, false)) {
+    flush_what_was_held(*file);
+  }
+  return true;
+}
+
+void Flusher::flush_what_was_held(FileState& file) {
+  if (std::exchange(file.is_flush_due, false) && file.dirty.has_buffered()) {
+    flush_file(file);
+    placer_.request_sync(file);
+  }
+  for (HeldFlush& held : std::exchange(file.held_flushes, {})) {
+    flush(file.inode, held.is_durable, std::move(held.done));
+  }
 }
 
 void Flusher::discard(InodeId inode) {

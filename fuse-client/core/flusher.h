@@ -50,6 +50,7 @@ class Flusher {
 
   WriteBack::WaitId cut(InodeId inode, std::uint64_t size_bytes, Done<bool> done);
   void interrupt_cut(InodeId inode, WriteBack::WaitId wait);
+  void make_cut(InodeId inode, std::uint64_t size_bytes);
   // True if writes of the inode may go on.
   bool release_cut(InodeId inode);
   void discard(InodeId inode);
@@ -96,6 +97,7 @@ class Flusher {
   // `durable`: what was just committed is on the master's stable storage.
   void check_waiters(FileState& file, bool durable);
   void check_cuts(FileState& file);
+  void flush_what_was_held(FileState& file);
   void reap();
 
   World world_;

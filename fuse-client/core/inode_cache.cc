@@ -183,6 +183,14 @@ void InodeCache::learn_commit(const FileCommitResult& result, const std::vector<
   evict(attributes.inode);
 }
 
+bool InodeCache::is_outdated_by(const Attributes& answered) const {
+  const Attributes* known = attributes(answered.inode);
+  return known == nullptr ||
+         (!is_fresh(answered.inode) &&
+          (answered.data_version > known->data_version ||
+           (answered.data_version == known->data_version && answered.ctime >= known->ctime)));
+}
+
 void InodeCache::note_lease(Entry& entry, InodeId inode, const Told& told) {
   entry.is_leased = told.is_leased;
   if (told.is_leased) {

@@ -97,6 +97,9 @@ class InodeCache {
   // --- What is known -----------------------------------------------------------------------------
   // Null when unknown; of any age. Good until the next call that is not const.
   const Attributes* attributes(InodeId inode) const;
+  // What is known has been taken back, and was no newer than this answer, whether that is kept or
+  // not.
+  bool is_outdated_by(const Attributes& answered) const;
   bool is_fresh(InodeId inode) const;  // attributes, and the extents as far as they are known
   // Whether size and data version are of `since` or later.
   bool is_data_as_of(InodeId inode, MonoTime since) const;

@@ -98,6 +98,10 @@ void WriteBack::interrupt_cut(InodeId inode, WaitId wait) {
   impl_->flusher.interrupt_cut(inode, wait);
 }
 
+void WriteBack::make_cut(InodeId inode, std::uint64_t size_bytes) {
+  impl_->flusher.make_cut(inode, size_bytes);
+}
+
 void WriteBack::release_cut(InodeId inode) {
   if (impl_->flusher.release_cut(inode)) {
     impl_->queue.retry_soon();

@@ -105,12 +105,14 @@ class WriteBack {
   void settle(InodeId inode, Done<Unit> done);
   bool is_settled(InodeId inode) const;  // then that takes no time
 
-  // For truncation: waits for flushes of the inode under way, then forgets dirty bytes at and
-  // beyond `size_bytes` and answers whether there were any. Writes that come meanwhile wait until
+  // For truncation: waits for flushes of the inode under way, and answers whether there are dirty
+  // bytes at or beyond `size_bytes`. Then nothing of the file is flushed; what is there can be seen
+  // until the caller knows that the file was cut (make_cut). Writes that come meanwhile wait until
   // the caller calls release_cut, also after an error.
   WaitId cut(InodeId inode, std::uint64_t size_bytes, Done<bool> done);
   // The waiting cut answers kInterrupted; one that was made already is not affected.
   void interrupt_cut(InodeId inode, WaitId wait);
+  void make_cut(InodeId inode, std::uint64_t size_bytes);
   void release_cut(InodeId inode);
   // The file is gone for good: forget its dirty bytes, commit nothing more.
   void discard(InodeId inode);

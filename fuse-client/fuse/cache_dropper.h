@@ -75,6 +75,13 @@ class CacheDropper {
   void write_ends(InodeId file, std::uint64_t write, Task ended);
   // Pages of the file that hold something else than they should, as far as they are not locked.
   void drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task dropped);
+  // Another client asks for what is written to the file here, or may know it, too: it is about to
+  // have it open.
+  void note_asked_for(InodeId file) { asked_for_.changes(file, scheduler_.now()); }
+  bool is_contended(InodeId inode) const {
+    const MonoTime now = scheduler_.now();
+    return contention_.is_contended(inode, now) || asked_for_.is_contended(inode, now);
+  }
   // Whoever names the inode may have come by a name that stands for it no more.
   bool is_suspect(InodeId inode) const { return suspects_.contains(inode); }
   // Whether the kernel may keep attributes, or a name, that it is about to be given.
@@ -125,6 +132,7 @@ class CacheDropper {
   // Names that the kernel has yet to expire, and what each may have stood for.
   std::multimap<std::pair<InodeId, std::string>, std::vector<InodeId>> expiring_;
   Contention contention_;
+  Contention asked_for_;  // of what the kernel keeps nothing need be dropped for that
   client::Lifetime lifetime_;
 };
 

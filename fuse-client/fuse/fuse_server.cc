@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/fuse.h>
-#include <sys/socket.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -35,9 +33,11 @@ void on_interrupt(fuse_req_t request, void* data) {
   static_cast<FuseServer*>(data)->interrupt(request);
 }
 
-ssize_t write_to_socket(int fd, iovec* parts, int count, void*) { return writev(fd, parts, count); }
-ssize_t read_from_socket(int fd, void* buffer, std::size_t size, void*) {
-  return recv(fd, buffer, size, 0);
+ssize_t write_message(int fd, iovec* parts, int count, void* server) {
+  return static_cast<FuseServer*>(server)->direct_io().send(fd, parts, count);
+}
+ssize_t read_message(int fd, void* buffer, std::size_t size, void*) {
+  return read(fd, buffer, size);
 }
 
 // O_TMPFILE, which libfuse does not know: the same message and answer as for a file that is created
@@ -128,23 +128,21 @@ Status FuseServer::mount(const std::string& directory) {
   CapturedStderr said;
   const int result = fuse_session_mount(session_, directory.c_str());
   const std::string why = said.text();
-  DFS_CHECK_OK(
-      started_session(result, "cannot mount at " + directory + (why.empty() ? "" : ": " + why)));
-  mounted_ = true;
-  return ok();
-}
-
-Status FuseServer::attach(int socket_fd) {
-  static const fuse_custom_io io = {.writev = write_to_socket,
-                                    .read = read_from_socket,
-                                    .splice_receive = nullptr,
-                                    .splice_send = nullptr};
-  return started_session(fuse_session_custom_io(session_, &io, socket_fd), "cannot attach");
-}
-
-Status FuseServer::started_session(int result, const std::string& what) {
+  const std::string what = "cannot mount at " + directory + (why.empty() ? "" : ": " + why);
   if (result != 0) {
     return make_error(ErrorCode::kIo, what);
+  }
+  mounted_ = true;
+  return attach(fd());
+}
+
+Status FuseServer::attach(int connection_fd) {
+  static const fuse_custom_io io = {.writev = write_message,
+                                    .read = read_message,
+                                    .splice_receive = nullptr,
+                                    .splice_send = nullptr};
+  if (fuse_session_custom_io(session_, &io, connection_fd) != 0) {
+    return make_error(ErrorCode::kIo, "libfuse does not take the connection");
   }
   const int flags = fcntl(fd(), F_GETFL);
   if (flags < 0 || fcntl(fd(), F_SETFL, flags | O_NONBLOCK) != 0) {
@@ -195,6 +193,7 @@ bool FuseServer::process() {
       return false;
     }
     translate_tmpfile(memory_->bytes.get(), static_cast<std::size_t>(received));
+    direct_io_.note_request(memory_->bytes.get(), static_cast<std::size_t>(received));
     fuse_session_process_buf(session_, &buffer);
     if (fuse_session_exited(session_) != 0) {
       return false;
@@ -392,6 +391,9 @@ fuse_entry_param FuseServer::entry(InodeId parent, const std::string& name,
 void FuseServer::reply_entry(fuse_req_t request, InodeId parent, const std::string& name,
                              const Attributes& attributes) {
   const fuse_entry_param param = entry(parent, name, attributes);
+  if (attributes.is_regular() && is_contended(parent)) {
+    note_asked_for(attributes.inode);  // where others change names they use it, too
+  }
   count_lookup(attributes.inode);
   walks_.found(fuse_req_ctx(request)->pid, attributes, param.attr_timeout == 0, scheduler_.now());
   if (param.attr_timeout == 0) {

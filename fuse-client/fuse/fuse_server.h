@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/fuse/cache_dropper.h"
+#include "fuse-client/fuse/direct_io.h"
 #include "fuse-client/fuse/fuse_api.h"
 #include "fuse-client/fuse/inode_requests.h"
 #include "fuse-client/fuse/kernel_notifier.h"
@@ -72,8 +74,9 @@ class FuseServer {
 
   // Mounts at `directory`. Fails with kIo and what the kernel or fusermount3 said.
   Status mount(const std::string& directory);
-  // Instead of mounting: speaks to whoever holds the other end, for tests.
-  Status attach(int socket_fd);
+  // Speaks to whoever holds the other end of what is as good as an open /dev/fuse. By itself, for
+  // tests, instead of mounting.
+  Status attach(int connection_fd);
   // Serves nothing any more, and unmounts if mounted.
   void unmount();
   // Leaves the mount where it is: nobody answers it once this object is gone.
@@ -96,6 +99,7 @@ class FuseServer {
 
   client::Client& client() { return client_; }
   Scheduler& scheduler() { return scheduler_; }
+  DirectIoHandshake& direct_io() { return direct_io_; }
   Duration umount_wait() const { return umount_wait_; }
   InodeId from_kernel(fuse_ino_t inode) const;
   fuse_ino_t to_kernel(InodeId inode) const;
@@ -172,6 +176,20 @@ class FuseServer {
   std::optional<Attributes> found_attributes(fuse_req_t request, InodeId inode) const;
   // The kernel is about to be told that it is done.
   void renamed(const RenameRequest& rename, bool is_exchange);
+  // Other clients have changed it a moment ago, or asked for what is written to it here.
+  bool is_contended(InodeId inode) const { return dropper_ && dropper_->is_contended(inode); }
+  void note_asked_for(InodeId inode) {
+    if (dropper_) {
+      dropper_->note_asked_for(inode);
+    }
+  }
+  // Of open files: which the kernel serves without its page cache.
+  void note_direct(client::HandleId handle) { direct_.insert(handle); }
+  bool is_direct(client::HandleId handle) const { return direct_.contains(handle); }
+  void release(client::HandleId handle) {
+    direct_.erase(handle);
+    client_.release(handle);
+  }
   void count_lookup(InodeId inode) { ++lookups_[inode]; }
   void forget(InodeId inode, std::uint64_t count);
   std::uint64_t lookup_count(InodeId inode) const;
@@ -186,7 +204,6 @@ class FuseServer {
 
  private:
   FuseServer(client::Client& client, Scheduler& scheduler, Log& log, const ServerOptions& options);
-  Status started_session(int result, const std::string& what);
   Duration attributes_keep_for(InodeId inode) const;
   void interrupt_when_due(fuse_req_t request, client::OperationId operation, MonoTime limit);
   bool is_in_use(const std::vector<LeaseChange>& changes);
@@ -205,6 +222,7 @@ class FuseServer {
   std::function<void()> abort_connection_;
   std::unique_ptr<KernelNotifier> notifier_;
   std::unique_ptr<CacheDropper> dropper_;
+  DirectIoHandshake direct_io_;
   PathWalks walks_;
   InodeRequests requests_;
 
@@ -215,6 +233,7 @@ class FuseServer {
   struct RequestMemory;
   std::shared_ptr<RequestMemory> memory_;
   std::map<fuse_req_t, Waiting> waiting_;
+  std::set<client::HandleId> direct_;
   std::unordered_map<InodeId, std::uint64_t> lookups_;
   std::map<std::uint64_t, OpenDirectory> directories_;
   std::uint64_t next_directory_ = 1;

@@ -1,15 +1,18 @@
 // Kernel requests about open files.
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/fuse.h>
 #include <sys/uio.h>
 
 #include <cerrno>
+#include <cstring>
 #include <string_view>
 #include <vector>
 
 #include "fuse-client/fuse/caller.h"
 #include "fuse-client/fuse/fuse_server.h"
 #include "fuse-client/fuse/to_errno.h"
+#include "proto/xattr_kinds.h"
 
 namespace dfs::fuse {
 namespace {
@@ -24,7 +27,9 @@ client::OpenFlags open_flags(int flags) {
           .no_atime = (flags & O_NOATIME) != 0};
 }
 
-fuse_file_info reply_info(const fuse_file_info& asked, const client::OpenedFile& opened) {
+// `is_contended`: other clients change it, or may be about to.
+fuse_file_info reply_info(FuseServer& server, const fuse_file_info& asked,
+                          const client::OpenedFile& opened, bool is_contended) {
   fuse_file_info file = asked;
   file.fh = opened.handle.value;
   file.keep_cache = opened.keep_cache ? 1 : 0;
@@ -32,12 +37,13 @@ fuse_file_info reply_info(const fuse_file_info& asked, const client::OpenedFile&
   // any descriptor of it, and may take them later than it opened this one.
   file.noflush = 0;
   // Through its pages the kernel sends an append in parts, at page borders as it thinks they are,
-  // and another client's could come in between. (Not for who may read, too: the file could not be
-  // mapped; nor if a write must take set-id bits or capabilities away, which such a one does not.)
-  const bool only_appends = (asked.flags & O_ACCMODE) == O_WRONLY && (asked.flags & O_APPEND) != 0;
-  const bool has_privileges = (opened.attributes.mode & (kModeSetUid | kModeSetGid)) != 0 ||
-                              opened.attributes.xattr_kinds != 0;
-  file.direct_io = only_appends && !has_privileges ? 1 : 0;
+  // and another client's could come in between.
+  const bool is_direct =
+      opens_directly(asked.flags, is_contended, server.direct_io().allows_mmap());
+  file.direct_io = is_direct ? 1 : 0;
+  if (is_direct) {
+    server.note_direct(opened.handle);
+  }
   return file;
 }
 
@@ -60,10 +66,13 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
       request, [&server, request, asked = *asked, directory = arguments.parent,
                 name = arguments.name](const client::OpenedFile& opened) {
         const fuse_entry_param entry = server.entry(directory, name, opened.attributes);
-        const fuse_file_info file = reply_info(asked, opened);
+        // Where others change names they soon find this one.
+        const fuse_file_info file = reply_info(
+            server, asked, opened,
+            server.is_contended(opened.attributes.inode) || server.is_contended(directory));
         server.count_lookup(opened.attributes.inode);
         if (fuse_reply_create(request, &entry, &file) != 0) {
-          server.client().release(opened.handle);
+          server.release(opened.handle);
           server.forget(opened.attributes.inode, 1);
         }
       });
@@ -91,16 +100,17 @@ void op_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
   flags.clear_set_id = flags.truncate && must_clear_set_id(request, inode);
   auto done = server.answer<client::OpenedFile>(
       request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
-        const fuse_file_info file = reply_info(asked, opened);
+        const fuse_file_info file =
+            reply_info(server, asked, opened, server.is_contended(opened.attributes.inode));
         if (fuse_reply_open(request, &file) != 0) {
-          server.client().release(opened.handle);
+          server.release(opened.handle);
         }
       });
   server.started(request, server.client().open(server.from_kernel(inode), flags, done));
 }
 
 void op_release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
-  server_of(request).client().release(handle_of(file));
+  server_of(request).release(handle_of(file));
   fuse_reply_err(request, 0);
 }
 
@@ -153,6 +163,57 @@ void reply_moved_write(FuseServer& server, fuse_req_t request, InodeId inode, st
   });
 }
 
+// Whether the kernel leaves it to the server to take set-id bits away, as it does with direct I/O.
+bool clears_set_id(const char* data) {
+  fuse_write_in head{};
+  std::memcpy(&head, data - sizeof head, sizeof head);  // `data` lies behind it in the request
+  return (head.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+}
+
+// What is written through the kernel's cache it strips of set-id bits and capabilities by itself.
+void take_privileges(FuseServer& server, fuse_req_t request, InodeId inode, bool clears_set_id,
+                     const client::Done<Unit>& done) {
+  const auto take_capability = [&server, request, inode, done](std::uint32_t xattr_kinds) {
+    if ((xattr_kinds & kXattrCapability) == 0) {
+      done(ok());
+      return;
+    }
+    const auto removed = [done](Result<Unit> result) {
+      done(result.code() == ErrorCode::kNoAttribute ? Result<Unit>(ok()) : std::move(result));
+    };
+    server.started(request,
+                   server.client().remove_xattr(inode, std::string(kCapabilityName), removed));
+  };
+  const auto known = [&server, request, inode, clears_set_id, take_capability,
+                      done](Result<Attributes> result) {
+    if (!result) {
+      done(std::move(result).error());
+      return;
+    }
+    const std::uint32_t xattr_kinds = result->xattr_kinds;
+    if (!clears_set_id || (result->mode & (kModeSetUid | kModeSetGid)) == 0) {
+      take_capability(xattr_kinds);
+      return;
+    }
+    client::AttributeChange change;
+    change.inode = inode;
+    change.clear_set_id = true;
+    server.started(
+        request, server.client().set_attributes(std::move(change), [=](Result<Attributes> changed) {
+          if (changed) {
+            take_capability(xattr_kinds);
+          } else {
+            done(std::move(changed).error());
+          }
+        }));
+  };
+  if (const auto kept = server.client().kept_attributes(inode)) {
+    known(*kept);
+  } else {
+    server.started(request, server.client().get_attributes(inode, known));
+  }
+}
+
 void op_write(fuse_req_t request, fuse_ino_t kernel_inode, const char* data, std::size_t size,
               off_t at, fuse_file_info* file) {
   FuseServer& server = server_of(request);
@@ -173,8 +234,20 @@ void op_write(fuse_req_t request, fuse_ino_t kernel_inode, const char* data, std
         }
       });
   client::Done<std::uint64_t> done = reply;
+  if (server.is_direct(handle_of(file))) {
+    done = [&server, request, inode, reply,
+            clears = clears_set_id(data)](const Result<std::uint64_t>& written_at) {
+      if (!written_at) {
+        reply(written_at);
+        return;
+      }
+      take_privileges(server, request, inode, clears, [reply, written_at](Result<Unit> taken) {
+        reply(taken ? written_at : Result<std::uint64_t>(std::move(taken).error()));
+      });
+    };
+  }
   if (!is_written_back) {
-    done = [&server, inode, reply,
+    done = [&server, inode, reply = done,
             write = server.write_begins(inode, offset, size)](Result<std::uint64_t> written_at) {
       server.write_ends(inode, write,
                         [reply, written_at = std::move(written_at)] { reply(written_at); });

@@ -153,7 +153,13 @@ class ClientProcess {
                     loop_->post(std::move(dropped));
                   }
                 },
-            .is_known = [this](InodeId inode) { return server_ && server_->is_known(inode); }};
+            .is_known = [this](InodeId inode) { return server_ && server_->is_known(inode); },
+            .asked_for =
+                [this](InodeId inode) {
+                  if (server_) {
+                    server_->note_asked_for(inode);
+                  }
+                }};
   }
 
   // umount(2) knows paths only, and takes off what is on top. Below another mount ours stays, and

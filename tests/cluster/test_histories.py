@@ -19,7 +19,7 @@ PROGRESS_BYTES = 20_000
 RECORD_LIMIT_S = SECONDS + 90
 CHECK_LIMIT_S = 60 + 10 * SECONDS
 CONTRADICTION = 1
-# Under constant change of the same few bytes these still find contradictions, some in ten thousand operations:
+# Under constant change of the same few bytes these still find contradictions, a few in a hundred thousand operations:
 # tests/coherence/README.md lists what is known of them. Until they do not, they are run by hand.
 by_hand = unittest.skipUnless("DFS_TEST_HISTORY_SECONDS" in os.environ, "set DFS_TEST_HISTORY_SECONDS to run it")
 

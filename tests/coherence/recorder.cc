@@ -64,7 +64,7 @@ class Descriptor {
 
 struct Handle {
   Descriptor fd;
-  Descriptor appender;  // of a file that is appended to: the same, for writing only
+  Descriptor appender;  // of a file that is appended to: the same, to do so
   std::uint64_t inode = 0;
   std::string name;
 };
@@ -287,10 +287,12 @@ void Recorder::on_locks() {
 void Recorder::create_or_open(Kind kind, const std::string& name, std::vector<Handle>* handles) {
   Handle handle;
   Operation op = make(kind, name);
+  const bool is_appended = handles == &appended_;
+  const bool is_for_both = is_appended && random_.below(2) == 0;
+  const int how = is_for_both ? O_RDWR | O_APPEND : is_appended ? O_RDONLY : O_RDWR;
   const bool is_made = perform(op, [&](Operation& asked) {
-    const bool is_appended = handles == &appended_;
     const int flags = (kind == Kind::kLookup ? 0 : O_CREAT) | (kind == Kind::kCreate ? O_EXCL : 0) |
-                      (is_appended ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+                      how | O_CLOEXEC;
     handle.fd = Descriptor(::openat(directory_.get(), name.c_str(), flags, 0644));
     struct stat attributes {};
     if (handle.fd.get() < 0 || ::fstat(handle.fd.get(), &attributes) != 0) {
@@ -298,7 +300,9 @@ void Recorder::create_or_open(Kind kind, const std::string& name, std::vector<Ha
     }
     if (is_appended) {
       const std::string same = "/proc/self/fd/" + std::to_string(handle.fd.get());
-      handle.appender = Descriptor(::open(same.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+      handle.appender =
+          Descriptor(is_for_both ? ::fcntl(handle.fd.get(), F_DUPFD_CLOEXEC, 0)
+                                 : ::open(same.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
       if (handle.appender.get() < 0) {
         return errno;
       }

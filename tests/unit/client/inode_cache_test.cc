@@ -148,6 +148,15 @@ TEST_F(InodeCacheTest, an_answer_that_a_notice_overtook_counts_if_it_gives_a_lea
   EXPECT_TRUE(cache_.is_fresh(kFile));
 }
 
+TEST_F(InodeCacheTest, an_answer_that_is_not_kept_is_better_than_what_was_taken_back) {
+  cache_.learn(attributes(2), leased(now()));
+  EXPECT_FALSE(cache_.is_outdated_by(attributes(3)));
+  cache_.expire_by_notice(kFile);
+  EXPECT_TRUE(cache_.is_outdated_by(attributes(3)));
+  EXPECT_TRUE(cache_.is_outdated_by(attributes(2)));
+  EXPECT_FALSE(cache_.is_outdated_by(attributes(1)));
+}
+
 TEST_F(InodeCacheTest, an_answer_that_an_own_change_overtook_never_counts) {
   cache_.learn(attributes(1), leased(now()));
   const MonoTime asked_at = now();

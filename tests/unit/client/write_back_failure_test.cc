@@ -201,12 +201,42 @@ TEST_F(WriteBackFailureTest, a_cut_waits_for_the_flush_under_way_and_holds_write
   ASSERT_EQ(finish(cut), ErrorCode::kOk);
   EXPECT_TRUE(flushed->is_done());
   EXPECT_FALSE(held->is_done());
+  write_back->make_cut(kFile, 4);
   const auto ranges = write_back->dirty_ranges(kFile, 0, 100);
   ASSERT_EQ(ranges.size(), 1u);
   EXPECT_EQ(ranges[0].data.text(), "ab");
   write_back->release_cut(kFile);
   ASSERT_EQ(finish(held), ErrorCode::kOk);
   ASSERT_EQ(flush(kFile), ErrorCode::kOk);
+}
+
+TEST_F(WriteBackFailureTest, what_a_cut_is_to_make_void_shows_until_then_and_is_not_stored) {
+  start();
+  ASSERT_EQ(write(kFile, 0, "0123456789"), ErrorCode::kOk);
+  ASSERT_EQ(finish(start_cut(kFile, 4)), ErrorCode::kOk);
+  const auto flushed = start_flush(kFile, true);
+  const auto all_flushed = start_flush_all(true);
+  run_for(seconds(5));
+  EXPECT_FALSE(flushed->is_done());
+  EXPECT_FALSE(all_flushed->is_done());
+  EXPECT_FALSE(write_back->is_settled(kFile));
+  EXPECT_EQ(visible(kFile), "0123456789");
+  write_back->make_cut(kFile, 4);
+  EXPECT_EQ(visible(kFile), "0123");
+  write_back->release_cut(kFile);
+  ASSERT_EQ(finish(flushed), ErrorCode::kOk);
+  ASSERT_EQ(finish(all_flushed), ErrorCode::kOk);
+  EXPECT_EQ(cluster.contents(kFile), "0123");
+}
+
+TEST_F(WriteBackFailureTest, what_a_cut_that_is_refused_would_make_void_is_stored) {
+  start();
+  ASSERT_EQ(write(kFile, 0, "0123456789"), ErrorCode::kOk);
+  ASSERT_EQ(finish(start_cut(kFile, 4)), ErrorCode::kOk);
+  run_for(seconds(5));
+  write_back->release_cut(kFile);
+  run_for(seconds(1));
+  EXPECT_EQ(cluster.contents(kFile), "0123456789");
 }
 
 TEST_F(WriteBackFailureTest, a_cut_of_a_clean_file_holds_writes_too) {

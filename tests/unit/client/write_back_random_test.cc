@@ -82,6 +82,7 @@ class WriteBackRandomTest : public WriteBackRig {
     FakeFile& stored = cluster.files[file.inode];
     stored.extents.remove(size, ~std::uint64_t{0});
     stored.attributes.size_bytes = size;
+    write_back->make_cut(file.inode, size);
     write_back->release_cut(file.inode);
     file.bytes.resize(size);
   }

@@ -44,7 +44,13 @@ void FuseRig::start(client::ClientOptions options, InodeId root) {
                   scheduler.post(std::move(dropped));
                 }
               },
-          .is_known = [this](InodeId inode) { return server && server->is_known(inode); }});
+          .is_known = [this](InodeId inode) { return server && server->is_known(inode); },
+          .asked_for =
+              [this](InodeId inode) {
+                if (server) {
+                  server->note_asked_for(inode);
+                }
+              }});
   std::optional<Status> started;
   client->start([&](Status status) { started = std::move(status); });
   ASSERT_TRUE(run_until([&] { return started.has_value(); }));
@@ -72,6 +78,10 @@ void FuseRig::serve(InodeId root) {
   init.minor = FUSE_KERNEL_MINOR_VERSION;
   init.max_readahead = 1u << 20;
   init.flags = ~(FUSE_INIT_EXT | FUSE_INIT_RESERVED);  // a kernel that can do everything
+  if (kernel_maps_direct) {
+    init.flags |= FUSE_INIT_EXT;
+    init.flags2 = kAllowMmapFlag2;
+  }
   const Answer answer = call(FUSE_INIT, 0, raw(init));
   ASSERT_EQ(answer.error, 0);
   negotiated = answer.at<fuse_init_out>();
@@ -163,12 +173,14 @@ std::uint64_t FuseRig::open_directory(std::uint64_t node) {
   return answer.at<fuse_open_out>().fh;
 }
 
-int FuseRig::write(const Opened& file, std::uint64_t offset, const std::string& text, int flags) {
+int FuseRig::write(const Opened& file, std::uint64_t offset, const std::string& text, int flags,
+                   std::uint32_t write_flags) {
   fuse_write_in in{};
   in.fh = file.handle;
   in.offset = offset;
   in.size = static_cast<std::uint32_t>(text.size());
   in.flags = static_cast<std::uint32_t>(O_RDWR | flags);
+  in.write_flags = write_flags;
   const Answer answer = call(FUSE_WRITE, file.inode, raw(in) + text);
   EXPECT_TRUE(answer.error != 0 || answer.at<fuse_write_out>().size == text.size());
   return answer.error;

@@ -49,7 +49,8 @@ class FuseRig : public testing::Test {
   Opened create(std::uint64_t parent, const std::string& name);
   Opened open(std::uint64_t node, int flags);
   std::uint64_t open_directory(std::uint64_t node);
-  int write(const Opened& file, std::uint64_t offset, const std::string& text, int flags = 0);
+  int write(const Opened& file, std::uint64_t offset, const std::string& text, int flags = 0,
+            std::uint32_t write_flags = 0);
   std::string read(const Opened& file, std::uint64_t offset, std::uint32_t size);
   void release(const Opened& file);
   void forget(std::uint64_t node, std::uint64_t count);
@@ -76,6 +77,7 @@ class FuseRig : public testing::Test {
   std::unique_ptr<client::Client> client;
   std::unique_ptr<FakeKernel> kernel;
   std::unique_ptr<FuseServer> server;
+  bool kernel_maps_direct = false;  // Linux 6.6
   fuse_init_out negotiated{};
 
  private:
