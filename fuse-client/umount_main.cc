@@ -10,10 +10,12 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
+#include <sstream>
 #include <string>
 
 #include "common/real/owned_fd.h"
@@ -24,9 +26,16 @@
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr int kExitUsage = 1;
-constexpr int kExitFailure = 32;      // as mount(8)
-constexpr int kClientEndMs = 10'000;  // longer than a client with nothing to write takes to end
+constexpr int kExitFailure = 32;  // as mount(8)
+// For a client with nothing to write: longer than it waits for anybody at its end.
+constexpr std::chrono::seconds kClientEnd{10};
+// One that waits for servers uses less than this much processor time in umount_wait.
+constexpr std::chrono::milliseconds kWorkTime{200};
+constexpr std::chrono::milliseconds kLookInterval{500};
+constexpr int kFieldsBeforeTimes = 11;  // in /proc/PID/stat, behind the name
 
 struct UmountRequest {
   std::string directory;
@@ -126,14 +135,43 @@ dfs::real::OwnedFd open_process(int pid) {
   return dfs::real::OwnedFd(pid > 0 ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
 }
 
-int remaining_ms(std::chrono::steady_clock::time_point end) {
-  const auto left =
-      std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
-  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, INT_MAX));
+// Processor time that the process has used. It may be gone: none.
+std::chrono::milliseconds work_of(int pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(stat)), std::istreambuf_iterator<char>());
+  text.erase(0, text.rfind(')') + 1);  // its name may be anything
+  std::istringstream fields(text);
+  std::string skipped;
+  for (int i = 0; i < kFieldsBeforeTimes; ++i) {
+    fields >> skipped;
+  }
+  std::int64_t user = 0;
+  std::int64_t system = 0;
+  fields >> user >> system;
+  return std::chrono::milliseconds((user + system) * 1000 / sysconf(_SC_CLK_TCK));
+}
+
+// False: it has done nothing for `limit`. To forget very many files takes a slow machine longer,
+// which is no reason to complain.
+bool wait_for_end(int client, int pid, Clock::duration limit) {
+  auto quiet_since = Clock::now();
+  auto work = work_of(pid);
+  pollfd ended{.fd = client, .events = POLLIN, .revents = 0};
+  while (poll(&ended, 1, static_cast<int>(kLookInterval.count())) == 0) {
+    const auto now = Clock::now();
+    if (const auto newer = work_of(pid); newer >= work + kWorkTime) {
+      work = newer;
+      quiet_since = now;
+    }
+    if (now - quiet_since >= limit) {
+      return false;
+    }
+  }
+  return true;
 }
 
 int run(const UmountRequest& request) {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = Clock::now();
   UmountReport report;
   if (!request.lazy && !request.force) {
     auto flushed = flush(request.directory);
@@ -154,9 +192,9 @@ int run(const UmountRequest& request) {
   dfs::mount::clean_utab(request.directory);
   if (client.get() >= 0) {
     // What was written since the flush gets the rest of the time.
-    pollfd ended{.fd = client.get(), .events = POLLIN, .revents = 0};
-    const int wait_ms = remaining_ms(begin + report.umount_wait) + kClientEndMs;
-    if (poll(&ended, 1, wait_ms) == 0) {
+    const auto left = begin + report.umount_wait - Clock::now();
+    if (!wait_for_end(client.get(), report.client_pid,
+                      std::max<Clock::duration>(left, {}) + kClientEnd)) {
       complain(request.directory, "unmounted, but its client is still writing; see its log");
       return kExitFailure;
     }

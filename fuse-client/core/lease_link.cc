@@ -9,7 +9,14 @@
 namespace dfs::client {
 namespace {
 
-constexpr std::chrono::seconds kPollRetryDelay{1};
+constexpr std::chrono::seconds kRetryDelay{1};
+
+void cancel_all(RpcClient& rpc, std::map<std::uint32_t, CallId>& pages) {
+  for (const auto& [page, call] : pages) {
+    rpc.cancel(call);
+  }
+  pages.clear();
+}
 
 }  // namespace
 
@@ -72,10 +79,7 @@ void LeaseLink::stop() {
 
 void LeaseLink::begin_reclaim(std::uint64_t incarnation) {
   pause();
-  for (const auto& [page, call] : reclaim_pages_) {
-    rpc_.cancel(call);
-  }
-  reclaim_pages_.clear();
+  cancel_all(rpc_, reclaim_pages_);
   incarnation_ = incarnation;
   is_reclaiming_ = true;
   // Notices of the old one are void. What they have had dropped so far is still said to be kept.
@@ -120,7 +124,10 @@ void LeaseLink::page_reclaimed(std::uint32_t page,
     return;
   }
   if (!reply) {
-    session_.ask_for_news();  // it was meant for a master that is there no more
+    // Meant for a master that is there no more, most likely: then that begins anew, else this does.
+    cancel_all(rpc_, reclaim_pages_);
+    session_.ask_for_news();
+    poll_timer_.start(kRetryDelay, [this] { begin_reclaim(incarnation_); });
     return;
   }
   if (!reclaim_pages_.empty()) {
@@ -159,7 +166,7 @@ void LeaseLink::poll_answered(CallId poll_id, const WaitForNoticesRequest& reque
   if (!reply) {
     world_.log.warning(std::string("Asking for notices failed. code=") +
                        error_code_name(reply.code()));
-    poll_timer_.start(kPollRetryDelay, [this] { poll(); });
+    poll_timer_.start(kRetryDelay, [this] { poll(); });
     return;
   }
   const WaitForNoticesReply& body = reply->body;
@@ -171,7 +178,12 @@ void LeaseLink::poll_answered(CallId poll_id, const WaitForNoticesRequest& reque
     also_handled_.erase(number);
   }
   if (body.notices.empty() || body.notices.back().number <= received_) {
-    return;  // made way for a newer poll
+    // It made way for another poll. That can have been a late copy of an older one, which nobody
+    // listens to any more.
+    if (polls_.empty()) {
+      poll();
+    }
+    return;
   }
   const std::uint64_t before = std::exchange(received_, body.notices.back().number);
   for (const LeaseNotice& notice : body.notices) {

@@ -426,18 +426,20 @@ void MasterLink::withdraw(CallId id) {
     return;
   }
   const WithdrawRequest request{.sequence = place->second.sequence};
-  rpc_.call(request, options_for_session(),
-            [this, id](const Result<RpcReply<WithdrawReply>>& reply) {
-              if (reply && !reply->body.was_waiting) {
-                // It may be on its way there.
-                world_.scheduler.run_after(kWithdrawRetryDelay,
-                                           [this, id, alive = std::weak_ptr(alive_)] {
-                                             if (!alive.expired()) {
-                                               withdraw(id);
-                                             }
-                                           });
-              }
-            });
+  rpc_.call(
+      request, options_for_session(), [this, id](const Result<RpcReply<WithdrawReply>>& reply) {
+        const auto call = calls_.find(id);
+        if (call != calls_.end() && reply && reply->body.was_waiting) {
+          call->second.withdrawals = 0;
+        }
+        // Again, until it is answered: it may be on its way there, or the master may die now
+        // and be sent it anew.
+        world_.scheduler.run_after(kWithdrawRetryDelay, [this, id, alive = std::weak_ptr(alive_)] {
+          if (!alive.expired()) {
+            withdraw(id);
+          }
+        });
+      });
 }
 
 std::uint64_t MasterLink::request_of(CallId id) const {

@@ -27,6 +27,7 @@
 #include "fuse-client/fuse/fuse_api.h"
 #include "fuse-client/fuse/inode_requests.h"
 #include "fuse-client/fuse/kernel_notifier.h"
+#include "fuse-client/fuse/open_directory.h"
 #include "fuse-client/fuse/path_walks.h"
 
 namespace dfs::fuse {
@@ -50,17 +51,6 @@ struct ServerOptions {
   std::function<void(Task)> post_from_thread;
   // Makes the kernel end the connection, and with that every wait for an answer.
   std::function<void()> abort_connection = [] {};
-};
-
-// An open directory: the page of entries last fetched, served piece by piece.
-struct OpenDirectory {
-  InodeId inode;
-  InodeId parent;
-  std::uint64_t page_after = 0;  // the page holds the entries behind this cookie
-  std::vector<DirectoryEntry> page;
-  bool page_is_last = false;
-  bool page_is_valid = false;
-  MonoTime fetched;
 };
 
 class FuseServer {

@@ -80,8 +80,10 @@ void Master::take_withdrawal(const RpcRequest& request) {
     return;
   }
   const auto found = std::find_if(waiting_.begin(), waiting_.end(), [&](const Item& item) {
-    return item.request.envelope.session == request.envelope.session &&
-           item.request.envelope.sequence == asked->sequence;
+    const Envelope& waiting = item.request.envelope;
+    // Whatever else bears a number: it would be made without having waited.
+    return waiting.session == request.envelope.session && waiting.sequence == asked->sequence &&
+           find_operation(waiting.type)->effect == Effect::kOnce;
   });
   const bool was_waiting = asked->sequence != 0 && found != waiting_.end();
   if (was_waiting) {

@@ -1,5 +1,6 @@
 """Mounting and unmounting: what umount promises when things are well and when they are not, and that
 nothing a process waits for in a mount keeps it from being killed."""
+import fcntl
 import os
 import pwd
 import select
@@ -317,7 +318,7 @@ class UserMountTest(ClusterTest):
 
 # Says "go", does it, says how it went.
 CHILD = """
-import os, sys
+import fcntl, os, sys
 path = sys.argv[1]
 if sys.argv[2] == "fsync":
     fd = os.open(path, os.O_WRONLY | os.O_CREAT)
@@ -327,6 +328,14 @@ actions = {
     "read": lambda: open(path, "rb", buffering=0).read(),
     "stat": lambda: os.stat(path),
     "mkdir": lambda: os.mkdir(path),
+    "rename": lambda: os.rename(path, path + "-new"),
+    "unlink": lambda: os.unlink(path),
+    "link": lambda: os.link(path, path + "-new"),
+    "chmod": lambda: os.chmod(path, 0o600),
+    "setxattr": lambda: os.setxattr(path, "user.a", b"b"),
+    "truncate": lambda: os.truncate(path, 3),
+    "append": lambda: os.write(os.open(path, os.O_WRONLY | os.O_APPEND), b"more"),
+    "lock": lambda: fcntl.lockf(os.open(path, os.O_RDWR), fcntl.LOCK_EX),
     "list": lambda: os.listdir(os.path.dirname(path)),
     "write": lambda: [os.write(f, bytes(1 << 20)) for f in [os.open(path, os.O_WRONLY)] for _ in range(400)],
 }
@@ -350,7 +359,8 @@ class InterruptTest(ClusterTest):
     KILL_LIMIT_S = 2.0
 
     def setUp(self):
-        self.cluster = self.new_cluster(servers=2)
+        # Of none of those that are stopped here the session ends.
+        self.cluster = self.new_cluster(servers=2, master_options=("--session-timeout", "60s"))
         writer = self.cluster.mount("writer")
         write_file(writer.path("f"), pattern(1, MIB))
         write_file(writer.path("w"), b"")
@@ -391,6 +401,29 @@ class InterruptTest(ClusterTest):
 
     def test_with_the_servers_stopped(self):
         self.check(self.cluster.servers, [("read", "f"), ("fsync", "n"), ("write", "w")])
+
+    def test_with_another_client_stopped(self):
+        """It has to drop what these change, or to store what they ask for."""
+        other = self.cluster.mount("other")
+        changes = ["rename", "unlink", "link", "chmod", "setxattr", "truncate", "append"]
+        for name in changes:
+            write_file(self.mount.path(name), b"text")
+            self.assertEqual(read_file(other.path(name)), b"text")
+        held = [open(other.path(name), "wb", buffering=0) for name in ["read", "stat", "lock"]]
+        for f in held:
+            self.addCleanup(f.close)
+            f.write(b"unstored")
+        fcntl.lockf(held[2], fcntl.LOCK_EX)
+        os.kill(other.client_pid(), signal.SIGSTOP)
+        try:
+            for action in [*changes, "read", "stat", "lock"]:
+                with self.subTest(action=action):
+                    self.kill_while_waiting(action, action)
+        finally:
+            os.kill(other.client_pid(), signal.SIGCONT)
+        for name in changes:
+            self.assertEqual(read_file(self.mount.path(name)), b"text")
+            self.assertEqual(read_file(other.path(name)), b"text")
 
     def test_fsync_with_the_master_stopped(self):
         fd = os.open(self.mount.path("n"), os.O_WRONLY | os.O_CREAT)

@@ -228,6 +228,12 @@ void ClientProcess::make_core() {
   }
   client::ClientEvents events;
   events.opens_session = [this](std::uint64_t nonce) { nonce_ = nonce; };
+  if (drop_delay_max_ > Duration::zero()) {
+    events.drop_cached = [this](const auto&, std::function<void()> dropped) {
+      const auto delay = environment().random.below(std::uint64_t(drop_delay_max_.count()));
+      scheduler().run_after(Duration(delay), std::move(dropped));
+    };
+  }
   client_ = std::make_unique<client::Client>(world(), options, std::move(events));
   client_->start([this](Status started) {
     if (!started) {

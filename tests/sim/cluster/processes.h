@@ -127,6 +127,8 @@ class ClientProcess final : public Process {
   ~ClientProcess() override;
   // Called each time the mount has succeeded.
   void on_mounted(std::function<void()> handler) { mounted_ = std::move(handler); }
+  // What is dropped of the caches above it takes up to so long. Before start().
+  void delay_dropping(Duration most) { drop_delay_max_ = most; }
   // Null unless mounted.
   client::Client* client() { return is_alive() && is_mounted_ ? client_.get() : nullptr; }
 
@@ -136,6 +138,7 @@ class ClientProcess final : public Process {
 
   std::function<void()> mounted_;
   bool is_mounted_ = false;
+  Duration drop_delay_max_{};
   std::uint64_t nonce_ = 0;  // of the newest session; outlives the process
   std::unique_ptr<client::Client> client_;
 };

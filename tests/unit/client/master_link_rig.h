@@ -46,6 +46,11 @@ class MasterLinkTest : public testing::Test {
     }
     if (request.envelope.type == MessageType::kReclaimLeases) {
       reclaims_.push_back(*decode_body<ReclaimLeasesRequest>(request.body));
+      if (reclaim_refusals_ > 0) {
+        --reclaim_refusals_;
+        server_->fail(to, make_error(ErrorCode::kInvalidArgument));
+        return;
+      }
       server_->reply(to, ReclaimLeasesReply{.lease = kFirstNotice});
       return;
     }
@@ -55,7 +60,7 @@ class MasterLinkTest : public testing::Test {
     }
     if (request.envelope.type == MessageType::kWithdraw) {
       withdrawals_.push_back(*decode_body<WithdrawRequest>(request.body));
-      server_->reply(to, WithdrawReply{.was_waiting = true});
+      server_->reply(to, WithdrawReply{.was_waiting = is_waiting_});
       return;
     }
     seen_.push_back(request);
@@ -132,7 +137,9 @@ class MasterLinkTest : public testing::Test {
   std::uint64_t incarnation_ = 1;
   SessionId session_;
   bool session_was_there_ = false;
+  std::uint32_t reclaim_refusals_ = 0;
   bool is_silent_ = false;
+  bool is_waiting_ = true;  // a change that is withdrawn
   bool is_silent_to_keep_alives_ = false;
   bool is_silent_to_syncs_ = false;
   bool gives_stamps_ = false;  // to changes, with rising indices

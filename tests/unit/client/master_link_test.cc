@@ -204,6 +204,21 @@ TEST_F(MasterLinkTest, a_change_is_given_up_only_while_the_master_is_unreachable
   EXPECT_EQ(codes_[0], ErrorCode::kInterrupted);
 }
 
+// The master was killed between its answer to that and the one to the change, and nobody noticed.
+TEST_F(MasterLinkTest, a_change_is_withdrawn_again_from_the_next_master) {
+  start();
+  is_silent_ = true;
+  const CallId id = call(SetAttributesRequest{});
+  events_.run_for(milliseconds(10));
+  link_.interrupt(id);
+  ASSERT_TRUE(run_until([&] { return !withdrawals_.empty(); }));
+  kill_master();
+  is_waiting_ = false;  // it has come to the next one, and waits for something else
+  start_master(2);
+  ASSERT_TRUE(events_.run_until([&] { return !codes_.empty(); }, seconds(5)));
+  EXPECT_EQ(codes_[0], ErrorCode::kInterrupted);
+}
+
 TEST_F(MasterLinkTest, an_unsure_pin_of_a_new_inode_is_taken_back_also_when_it_was_not_told) {
   start();
   link_.pin_created(InodeId{5}, 0);

@@ -124,6 +124,20 @@ TEST_F(LeasesTest, a_waiting_change_can_be_withdrawn_and_is_not_made_by_a_late_c
   EXPECT_EQ(client->attributes(file).mode & kModePermissions, 0644u);
 }
 
+TEST_F(LeasesTest, only_a_change_of_names_or_contents_is_withdrawn) {
+  const InodeId file = client->make_file("f");
+  other->attributes(file);
+  other->drops_at_once = false;
+  const auto answer = begin_change(TakeWriteLeaseRequest{.inode = file});
+  EXPECT_FALSE(is_answered(answer));
+  const auto withdrawn = client->ask(WithdrawRequest{.sequence = client->sequence});
+  ASSERT_TRUE(withdrawn);
+  EXPECT_FALSE(withdrawn->was_waiting);
+  other->acknowledge_notices();
+  ASSERT_TRUE(is_answered(answer));
+  EXPECT_TRUE(**answer);
+}
+
 TEST_F(LeasesTest, a_change_repeated_while_it_waits_is_made_once) {
   const InodeId directory = client->make_directory("d");
   other->attributes(directory);
