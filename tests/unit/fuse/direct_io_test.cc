@@ -32,16 +32,16 @@ class DirectIoTest : public FuseRig {
     kernel_maps_direct = true;
     start();
   }
-  // Another client changes it.
+  // Another client changes it. Not waited for until the kernel has dropped it: that is done by
+  // threads, in real time, while simulated time could run past what is tested.
   void change(std::uint64_t inode) {
-    bool is_dropped = false;
     server->drop_cached({{.inode = server->from_kernel(inode),
                           .contents = true,
                           .settle = false,
                           .names = {},
                           .new_names = {}}},
-                        [&] { is_dropped = true; });
-    ASSERT_TRUE(run_until([&] { return is_dropped; }));
+                        [] {});
+    run_for(std::chrono::milliseconds(20));
   }
   bool opens_directly(std::uint64_t inode, int flags) {
     const Opened file = open(inode, flags);
