@@ -1,6 +1,5 @@
 """Mounting and unmounting: what umount promises when things are well and when they are not, and that
 nothing a process waits for in a mount keeps it from being killed."""
-import fcntl
 import os
 import pwd
 import select
@@ -316,6 +315,16 @@ class UserMountTest(ClusterTest):
                 self.assertFalse(os.path.ismount(self.directory))
 
 
+# Writes to files, locks the last, and has them open until its input ends.
+HOLDER = """
+import fcntl, sys
+held = [open(path, "wb", buffering=0) for path in sys.argv[1:]]
+for f in held:
+    f.write(b"unstored")
+fcntl.lockf(held[-1], fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
 # Says "go", does it, says how it went.
 CHILD = """
 import fcntl, os, sys
@@ -409,11 +418,11 @@ class InterruptTest(ClusterTest):
         for name in changes:
             write_file(self.mount.path(name), b"text")
             self.assertEqual(read_file(other.path(name)), b"text")
-        held = [open(other.path(name), "wb", buffering=0) for name in ["read", "stat", "lock"]]
-        for f in held:
-            self.addCleanup(f.close)
-            f.write(b"unstored")
-        fcntl.lockf(held[2], fcntl.LOCK_EX)
+        # Not by this process: whoever it starts would close them, which waits for the stopped client.
+        holder = subprocess.Popen([sys.executable, "-c", HOLDER, *map(other.path, ["read", "stat", "lock"])],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(holder.communicate)
+        self.assertEqual(holder.stdout.readline(), b"held\n")
         os.kill(other.client_pid(), signal.SIGSTOP)
         try:
             for action in [*changes, "read", "stat", "lock"]:
