@@ -315,16 +315,6 @@ class UserMountTest(ClusterTest):
                 self.assertFalse(os.path.ismount(self.directory))
 
 
-# Writes to files, locks the last, and has them open until its input ends.
-HOLDER = """
-import fcntl, sys
-held = [open(path, "wb", buffering=0) for path in sys.argv[1:]]
-for f in held:
-    f.write(b"unstored")
-fcntl.lockf(held[-1], fcntl.LOCK_EX)
-print("held", flush=True)
-sys.stdin.read()
-"""
 # Says "go", does it, says how it went.
 CHILD = """
 import fcntl, os, sys
@@ -350,6 +340,18 @@ actions = {
 }
 print("go", flush=True)
 actions[sys.argv[2]]()
+"""
+
+# Has written to files and locked the last, until it is told to end. Not the test itself: whoever starts another
+# program closes copies of its files, which a stopped client is asked about.
+HOLDER = """
+import fcntl, os, sys
+held = [os.open(path, os.O_RDWR | os.O_CREAT) for path in sys.argv[1:]]
+for fd in held:
+    os.write(fd, b"unstored")
+fcntl.lockf(held[-1], fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
 """
 
 
@@ -418,7 +420,6 @@ class InterruptTest(ClusterTest):
         for name in changes:
             write_file(self.mount.path(name), b"text")
             self.assertEqual(read_file(other.path(name)), b"text")
-        # Not by this process: whoever it starts would close them, which waits for the stopped client.
         holder = subprocess.Popen([sys.executable, "-c", HOLDER, *map(other.path, ["read", "stat", "lock"])],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.addCleanup(holder.communicate)

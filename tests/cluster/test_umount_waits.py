@@ -3,6 +3,7 @@ what is not written, and leaves the mount; nothing is lost by that."""
 import os
 import signal
 import subprocess
+import sys
 import time
 
 from cluster import ClusterTest
@@ -12,6 +13,15 @@ UMOUNT_WAIT_S = 2
 # Far longer than a umount may take.
 SESSION_TIMEOUT_S = 20
 MARGIN_S = 6
+# Has the file open for as long as it is told to. Not the test itself: whoever starts another program closes copies
+# of its files, which a stopped client is asked about.
+WRITER = """
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+os.write(fd, b"newer")
+print(os.fstat(fd).st_ino, flush=True)
+sys.stdin.read()
+"""
 
 
 class UmountWaitsTest(ClusterTest):
@@ -43,15 +53,16 @@ class UmountWaitsTest(ClusterTest):
 
     def test_a_file_on_which_a_stopped_client_has_a_lease_is_named(self):
         """Who was cut off must ask anew for what it has written."""
-        fd = os.open(self.one.path("f"), os.O_RDWR)
-        inode = os.fstat(fd).st_ino
-        os.write(fd, b"newer")
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, self.one.path("f")],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(writer.kill)
+        inode = int(writer.stdout.readline())
         self.stop(self.one)
         self.cluster.wait_until(lambda: self.cluster.status()["sessions"] == 1, "its session ends")
         self.assertEqual(read_file(self.two.path("f")), b"first")
         self.stop(self.two)
         self.go_on(self.one)
-        os.close(fd)
+        writer.communicate()
         self.assert_fails_in_time(f"inode {inode}")
         self.go_on(self.two)
         self.one.umount()
