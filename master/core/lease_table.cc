@@ -247,6 +247,12 @@ void LeaseTable::announce(SessionId by, const std::vector<LeaseChange>& changes,
 #ifdef DFS_CANARY_NOBODY_IS_TOLD
   for_session.clear();
 #endif
+#ifdef DFS_CANARY_NAMES_ARE_NOT_TOLD
+  for (auto& entry : for_session) {
+    std::erase_if(entry.second, [](const LeaseChange& change) { return !change.names.empty(); });
+  }
+  std::erase_if(for_session, [](const auto& entry) { return entry.second.empty(); });
+#endif
   for (auto& [holder, its_changes] : for_session) {
     add_what_names_stood_for(changes, its_changes);
     const std::uint64_t number = notify(holder, sessions_.at(holder), std::move(its_changes));

@@ -30,7 +30,8 @@ std::vector<Event> events_of(const History& history, const CheckOptions& options
     if (op.is_known()) {
       events.push_back({op.completed_ns, What::kAnswer, i});
     } else {
-      events.push_back({op.invoked_ns + options.forget_after.count(), What::kForget, i});
+      const std::int64_t forgotten_ns = op.invoked_ns + options.forget_after.count();
+      events.push_back({std::min(op.settled_ns, forgotten_ns), What::kForget, i});
     }
   }
   std::sort(events.begin(), events.end());
@@ -55,7 +56,9 @@ class Search {
       if (event.what == What::kCall) {
         call(event.operation);
       } else if (event.what == What::kForget) {
-        empty(place_of(event.operation));
+        if (!forget(event.operation)) {
+          return contradiction(event.operation);
+        }
       } else if (!answer(event.operation)) {
         return contradiction(event.operation);
       }
@@ -91,9 +94,22 @@ class Search {
     change_all([&](Configuration& configuration) { configuration.stages[place] = kDone; });
   }
 
-  // False: nothing explains the answer, or too much may.
-  bool answer(std::size_t operation) {
+  // Of one that is settled both is possible from now on: that it was made, or not. False: too much
+  // is possible.
+  bool forget(std::size_t operation) {
     const std::size_t place = place_of(operation);
+    if (history_[operation].settled_ns != kNever) {
+      possible_.merge(explanations(place));
+      if (is_undecided_) {
+        return false;
+      }
+    }
+    empty(place);
+    return true;
+  }
+
+  // What is possible with the operation in this place done.
+  Configurations explanations(std::size_t place) {
     Configurations explained;
     tried_.clear();
     std::vector<Configuration> open(possible_.begin(), possible_.end());
@@ -105,7 +121,7 @@ class Search {
       }
       if (tried_.size() > options_.configurations_max) {
         is_undecided_ = true;
-        return false;
+        break;
       }
       if (configuration.stages[place] == kDone) {
         explained.insert(configuration);
@@ -113,7 +129,14 @@ class Search {
         go_on(configuration, open);
       }
     }
-    if (explained.empty()) {
+    return explained;
+  }
+
+  // False: nothing explains the answer, or too much may.
+  bool answer(std::size_t operation) {
+    const std::size_t place = place_of(operation);
+    Configurations explained = explanations(place);
+    if (is_undecided_ || explained.empty()) {
       return false;
     }
     possible_ = std::move(explained);

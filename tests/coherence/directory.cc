@@ -72,7 +72,7 @@ Stage Directory::observe(const State& state, const Operation& op, Stage stage) c
   if (op.error != 0) {
     return observe_refusal(state, op, stage);
   }
-  const bool is_it = op.inode != 0 && at(state, op.name) == op.inode;
+  const bool is_it = op.inode != 0 && !op.name.empty() && at(state, op.name) == op.inode;
   switch (op.kind) {
     case Kind::kOpen:
     case Kind::kLookup: return is_it ? kDone : stage;
@@ -86,6 +86,15 @@ Stage Directory::observe(const State& state, const Operation& op, Stage stage) c
 }
 
 Stage Directory::observe_refusal(const State& state, const Operation& op, Stage stage) const {
+  if (op.kind == Kind::kLinkOpen) {
+    const bool is_refused = op.error == ENOENT   ? links(state, op.file) == 0
+                            : op.error == EEXIST ? at(state, op.other) != 0
+                                                 : false;
+    return is_refused ? kDone : stage;
+  }
+  if (op.name.empty()) {
+    return stage;
+  }
   const bool is_there = at(state, op.name) != 0;
   const bool is_other_there = !op.other.empty() && at(state, op.other) != 0;
   const bool can_lack = op.kind != Kind::kCreate && op.kind != Kind::kOpen;
@@ -145,6 +154,15 @@ void Directory::steps(const State& state, const Operation& op, Stage stage,
     case Kind::kRenameNoReplace:
     case Kind::kExchange: renames(state, op, stage, steps); break;
     case Kind::kLink: links_made(state, op, stage, steps); break;
+    case Kind::kLinkOpen:
+      if (at(state, op.other) == 0) {
+        steps.push_back({.state = state});
+        steps.back().state[index_of(op.other)] = op.file;
+        if (!is_born(state, op.file)) {
+          bear(steps.back().state, op.file);
+        }
+      }
+      break;
     default: break;
   }
 }

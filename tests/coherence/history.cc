@@ -10,10 +10,12 @@ namespace {
 
 constexpr std::string_view kHead = "dfs-coherence-1";
 
-constexpr std::array<std::string_view, 19> kKindNames = {
-    "create", "open",     "lookup", "unlink", "rename", "rename-noreplace", "exchange", "link",
-    "stat",   "list",     "fstat",  "write",  "read",   "truncate",         "append",   "read-all",
-    "lock",   "try-lock", "unlock"};
+constexpr std::array<std::string_view, 27> kKindNames = {
+    "create",   "open",      "lookup",   "unlink",   "rename", "rename-noreplace",
+    "exchange", "link",      "stat",     "list",     "fstat",  "write",
+    "read",     "truncate",  "append",   "read-all", "lock",   "try-lock",
+    "unlock",   "link-open", "punch",    "allocate", "copy",   "sync",
+    "lose",     "set-xattr", "get-xattr"};
 
 std::string word_or_dash(const std::string& word) { return word.empty() ? "-" : word; }
 
@@ -126,7 +128,8 @@ std::optional<Kind> kind_from(std::string_view word) {
 
 bool is_reading(Kind kind) {
   return kind == Kind::kLookup || kind == Kind::kStat || kind == Kind::kList ||
-         kind == Kind::kFstat || kind == Kind::kRead || kind == Kind::kReadAll;
+         kind == Kind::kFstat || kind == Kind::kRead || kind == Kind::kReadAll ||
+         kind == Kind::kSync || kind == Kind::kGetXattr;
 }
 
 std::uint64_t make_id(std::uint32_t process, std::uint32_t count) {
@@ -187,15 +190,21 @@ std::string describe_request(const Operation& op) {
   text += op.file == 0 ? "" : " of inode " + std::to_string(op.file);
   switch (op.kind) {
     case Kind::kWrite:
+    case Kind::kPunch:
+    case Kind::kAllocate:
     case Kind::kRead: text += " slot " + std::to_string(op.slot); break;
+    case Kind::kCopy:
+      text += " slot " + std::to_string(op.slot) + " to " + std::to_string(op.value);
+      break;
     case Kind::kLock:
     case Kind::kTryLock:
     case Kind::kUnlock: text += " byte " + std::to_string(op.slot); break;
     case Kind::kTruncate: text += " to " + std::to_string(op.value); break;
     default: break;
   }
-  return text +
-         (op.kind == Kind::kWrite || op.kind == Kind::kAppend ? " " + describe_id(op.value) : "");
+  const bool has_id =
+      op.kind == Kind::kWrite || op.kind == Kind::kAppend || op.kind == Kind::kSetXattr;
+  return text + (has_id ? " " + describe_id(op.value) : "");
 }
 
 std::string describe_answer(const Operation& op) {
@@ -214,6 +223,8 @@ std::string describe_answer(const Operation& op) {
     case Kind::kLookup: return of_inode;
     case Kind::kStat: return of_inode + " " + attributes;
     case Kind::kFstat: return attributes;
+    case Kind::kGetXattr: return op.ids.empty() ? "none" : join(op.ids, '|', describe_id);
+    case Kind::kCopy: return op.size == 0 ? "nothing" : "done";
     case Kind::kRead: return op.ids.empty() ? "end of file" : join(op.ids, '|', describe_id);
     case Kind::kReadAll: return op.ids.empty() ? "nothing" : join(op.ids, ' ', describe_id);
     case Kind::kList:

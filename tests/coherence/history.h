@@ -37,6 +37,14 @@ enum class Kind : std::uint8_t {
   kLock,      // one byte for writing; waits for it
   kTryLock,
   kUnlock,
+  kLinkOpen,  // an open file gets the name `other`; it may be one that never had a name
+  kPunch,     // one slot becomes a hole; the size stays
+  kAllocate,  // the file is at least as long as to the end of the slot
+  kCopy,      // slot to slot `value` of the same file
+  kSync,      // what the mount had written is kept, whatever dies
+  kLose,      // not an operation: the client of the mount died, or told that it lost writes
+  kSetXattr,  // value 0: it is removed
+  kGetXattr,
 };
 
 std::string_view to_string(Kind kind);
@@ -61,6 +69,8 @@ struct Operation {
   std::uint64_t sequence = 0;  // within its process
   std::int64_t invoked_ns = 0;
   std::int64_t completed_ns = kNever;  // never: it may take effect at any later time, or not at all
+  // If never completed: by then it has taken effect, or never will. Not in files.
+  std::int64_t settled_ns = kNever;
   Kind kind = Kind::kStat;
 
   // What was asked.
@@ -68,7 +78,8 @@ struct Operation {
   std::uint64_t file = 0;   // the inode of an open file
   std::uint32_t slot = 0;   // or the byte of a lock
   std::uint32_t bytes = 0;  // of a slot or record
-  std::uint64_t value = 0;  // what is written, unique in the history; the length to truncate to
+  // What is written, unique in the history, or 0 for zeros; the length to truncate to.
+  std::uint64_t value = 0;
 
   // What was answered.
   int error = 0;  // an errno

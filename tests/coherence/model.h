@@ -19,6 +19,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/coherence/history.h"
@@ -94,10 +95,18 @@ class Directory final : public Object {
   std::set<std::uint64_t> seen_;          // born for sure
 };
 
-// A file of a few slots; empty at first. A state is its size and the id in each slot.
+// What the client of a mount buffers is lost when it dies. So of files written by mounts that lost
+// something (kLose in their history) a state also says what may be lost: only one mount can have
+// that at a time, since whoever else asks for the file has it stored first.
+
+// A file of a few slots; empty at first. A state is its size and the id in each slot; and, if
+// something may be lost, the mount that has it, the size that is stored, and pairs of a slot and an
+// id that was there before.
 class SlotFile final : public Object {
  public:
-  SlotFile(std::uint32_t slots, std::uint32_t slot_bytes) : slots_(slots), bytes_(slot_bytes) {}
+  using Mounts = std::set<std::uint32_t>;
+  SlotFile(std::uint32_t slots, std::uint32_t slot_bytes, Mounts losing = {})
+      : slots_(slots), bytes_(slot_bytes), losing_(std::move(losing)) {}
 
   State initial() const override { return State(1 + slots_, 0); }
   Stage observe(const State& state, const Operation& op, Stage stage) const override;
@@ -106,22 +115,50 @@ class SlotFile final : public Object {
   std::string describe(const State& state) const override;
 
  private:
+  bool is_stored_by(const State& state, const Operation& op) const;
+  State stored(const State& state) const;
+  Stage told(const State& state, const Operation& op, Stage stage) const;
+  void write(State& state, const Operation& op) const;
+  void put(State& state, std::uint64_t slot, std::uint64_t id) const;
+  void cut(State& state, std::uint64_t size) const;
+  void truncate(State& state, std::uint64_t size) const;
+  void lose(const State& state, std::vector<Step>& steps) const;
+
   const std::uint32_t slots_, bytes_;
+  const Mounts losing_;
 };
 
-// A file that is only appended to; empty at first. A state is the ids in it.
+// A file that is only appended to; empty at first. A state is the mount that may lose something of
+// it or 0, how many records are stored then, and the ids in it.
 class AppendFile final : public Object {
  public:
-  explicit AppendFile(std::uint32_t record_bytes) : bytes_(record_bytes) {}
+  using Mounts = std::set<std::uint32_t>;
+  explicit AppendFile(std::uint32_t record_bytes, Mounts losing = {})
+      : bytes_(record_bytes), losing_(std::move(losing)) {}
 
-  State initial() const override { return {}; }
+  State initial() const override { return State(kIds, 0); }
   Stage observe(const State& state, const Operation& op, Stage stage) const override;
   void steps(const State& state, const Operation& op, Stage stage,
              std::vector<Step>& steps) const override;
   std::string describe(const State& state) const override;
 
  private:
+  static constexpr std::size_t kIds = 2;
+  bool is_stored_by(const State& state, const Operation& op) const;
+  Stage told(const State& state, const Operation& op, Stage stage) const;
+
   const std::uint32_t bytes_;
+  const Mounts losing_;
+};
+
+// An extended attribute; not there at first. A state is its value, or 0.
+class Register final : public Object {
+ public:
+  State initial() const override { return {0}; }
+  Stage observe(const State& state, const Operation& op, Stage stage) const override;
+  void steps(const State& state, const Operation& op, Stage stage,
+             std::vector<Step>& steps) const override;
+  std::string describe(const State& state) const override;
 };
 
 // An exclusive lock of one byte; free at first. A state is who has it, plus one.

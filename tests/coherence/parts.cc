@@ -12,9 +12,22 @@ bool is_locking(Kind kind) {
 }
 
 bool is_of_contents(Kind kind) {
-  return kind == Kind::kWrite || kind == Kind::kRead || kind == Kind::kTruncate ||
-         kind == Kind::kAppend || kind == Kind::kReadAll;
+  switch (kind) {
+    case Kind::kWrite:
+    case Kind::kRead:
+    case Kind::kTruncate:
+    case Kind::kAppend:
+    case Kind::kReadAll:
+    case Kind::kPunch:
+    case Kind::kAllocate:
+    case Kind::kCopy:
+    case Kind::kSync:
+    case Kind::kLose: return true;
+    default: return false;
+  }
 }
+
+bool is_of_xattr(Kind kind) { return kind == Kind::kSetXattr || kind == Kind::kGetXattr; }
 
 bool is_paused(const Operation& op, const std::vector<Pause>& pauses) {
   return std::any_of(pauses.begin(), pauses.end(), [&](const Pause& pause) {
@@ -27,7 +40,7 @@ Result<Part> directory_part(const History& history) {
   std::set<std::string> names;
   History of_directory;
   for (const Operation& op : history) {
-    if (is_locking(op.kind) || is_of_contents(op.kind)) {
+    if (is_locking(op.kind) || is_of_contents(op.kind) || is_of_xattr(op.kind)) {
       continue;
     }
     for (const std::string& name : {op.name, op.other}) {
@@ -54,22 +67,44 @@ std::uint64_t file_of(const Operation& op) {
   if (op.kind == Kind::kStat) {
     return op.is_made() ? op.inode : 0;
   }
-  return op.file;
+  return op.kind == Kind::kLinkOpen ? 0 : op.file;
+}
+
+// Who buffers nothing of a file loses nothing of it.
+void add_losses(const History& losses, std::uint64_t inode, History& history) {
+  std::set<std::uint32_t> writers;
+  for (const Operation& op : history) {
+    if (op.kind == Kind::kWrite || op.kind == Kind::kAppend) {
+      writers.insert(op.mount);
+    }
+  }
+  for (const Operation& loss : losses) {
+    if (writers.contains(loss.mount) && (loss.file == 0 || loss.file == inode)) {
+      history.push_back(loss);
+    }
+  }
 }
 
 Part file_part(std::uint64_t inode, History history) {
   std::uint32_t slots = 1, bytes = 1;
   bool is_appended = false;
+  std::set<std::uint32_t> losing;
   for (const Operation& op : history) {
     is_appended = is_appended || op.kind == Kind::kAppend || op.kind == Kind::kReadAll;
     slots = std::max(slots, op.slot + 1);
+    if (op.kind == Kind::kCopy) {
+      slots = std::max(slots, static_cast<std::uint32_t>(op.value) + 1);
+    }
     bytes = std::max(bytes, op.bytes);
+    if (op.kind == Kind::kLose) {
+      losing.insert(op.mount);
+    }
   }
   std::unique_ptr<Object> object;
   if (is_appended) {
-    object = std::make_unique<AppendFile>(bytes);
+    object = std::make_unique<AppendFile>(bytes, std::move(losing));
   } else {
-    object = std::make_unique<SlotFile>(slots, bytes);
+    object = std::make_unique<SlotFile>(slots, bytes, std::move(losing));
   }
   return {.title = "the contents of inode " + std::to_string(inode),
           .object = std::move(object),
@@ -120,15 +155,27 @@ Result<std::vector<Part>> take_apart(const History& history) {
   DFS_TRY(parts.emplace_back(), directory_part(rest));
   std::map<std::uint64_t, History> files;
   std::map<std::uint32_t, History> locks;
+  std::map<std::uint64_t, History> xattrs;
+  History losses;
   for (const Operation& op : rest) {
     if (is_locking(op.kind)) {
       locks[op.slot].push_back(op);
+    } else if (is_of_xattr(op.kind)) {
+      xattrs[op.file].push_back(op);
+    } else if (op.kind == Kind::kLose) {
+      losses.push_back(op);
     } else if (const std::uint64_t file = file_of(op); file != 0) {
       files[file].push_back(op);
     }
   }
   for (auto& [inode, its_history] : files) {
+    add_losses(losses, inode, its_history);
     parts.push_back(file_part(inode, std::move(its_history)));
+  }
+  for (auto& [inode, its_history] : xattrs) {
+    parts.push_back({.title = "the attribute of inode " + std::to_string(inode),
+                     .object = std::make_unique<Register>(),
+                     .history = std::move(its_history)});
   }
   for (auto& [byte, its_history] : locks) {
     parts.push_back(lock_part(byte, std::move(its_history)));

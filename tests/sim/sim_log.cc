@@ -19,6 +19,9 @@ void SimLog::write(LogLevel level, const std::string& line) {
   if (lines_.size() > kLinesMax) {
     lines_.pop_front();
   }
+  if (listener_) {
+    listener_(line);
+  }
 }
 
 std::size_t SimLog::count(std::string_view text, LogLevel level) const {

@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/log.h"
 #include "tests/sim/sim_events.h"
@@ -31,6 +33,10 @@ class SimLog final : public Log {
 
   void set_level(LogLevel level) { level_min_ = level; }
   void set_echo(bool echo) { echo_ = echo; }
+  // Hears of each line as it is written.
+  void on_line(std::function<void(const std::string&)> listener) {
+    listener_ = std::move(listener);
+  }
 
   const std::deque<Line>& lines() const { return lines_; }
   void clear() { lines_.clear(); }
@@ -44,6 +50,7 @@ class SimLog final : public Log {
   std::deque<Line> lines_;
   LogLevel level_min_ = LogLevel::kDebug;
   bool echo_ = false;
+  std::function<void(const std::string&)> listener_;
 };
 
 }  // namespace dfs::sim

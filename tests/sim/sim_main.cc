@@ -1,11 +1,12 @@
 // dfs-sim: runs the simulated cluster for a range of seeds.
 //
-//   dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--calm] [--twice] [--until-failure]
-//           [--verbose]
+//   dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--calm] [--shared] [--twice]
+//           [--until-failure] [--verbose]
 //
 // One line for each seed: the seed, its trace hash, and what failed. Exit status: 0 if none did, 3
 // if all that failed contradict the model, else 1; 2 for bad arguments.
-// --calm: nothing goes wrong. --twice: each seed must give the same trace twice.
+// --calm: nothing goes wrong. --shared: all applications work in one directory. --twice: each seed
+// must give the same trace twice.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -26,8 +27,8 @@ struct Arguments {
 
 int usage() {
   std::fprintf(stderr,
-               "usage: dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--calm] [--twice] "
-               "[--until-failure] [--verbose]\n");
+               "usage: dfs-sim [--seeds A..B] [--seed-file FILE] [--ops N] [--calm] [--shared] "
+               "[--twice] [--until-failure] [--verbose]\n");
   return 2;
 }
 
@@ -61,6 +62,9 @@ bool parse(int count, char** values, Arguments& arguments) {
       arguments.options.verbose = true;
     } else if (name == "--calm") {
       arguments.options.with_nuisances = false;
+    } else if (name == "--shared") {
+      arguments.options.applications_per_client = 0;
+      arguments.options.sharers_per_client = 2;
     } else if (name == "--until-failure") {
       arguments.until_failure = true;
     } else if (name == "--twice") {

@@ -42,7 +42,7 @@ void Nuisances::say(const std::string& what) {
 }
 
 void Nuisances::begin_one() {
-  const std::uint64_t kind = random_.below(124);
+  const std::uint64_t kind = random_.below(cuts_off_clients_ ? 132 : 124);
   if (kind < 25) {
     kill_master();
   } else if (kind < 45) {
@@ -61,8 +61,10 @@ void Nuisances::begin_one() {
     flip_bits();
   } else if (kind < 118) {
     fail_disk();
-  } else {
+  } else if (kind < 124) {
     fill_disks();
+  } else {
+    cut_off_client();
   }
 }
 
@@ -183,6 +185,31 @@ void Nuisances::partition_two() {
   undo_later(between(milliseconds(50), seconds(5)), [this, a, b] {
     say("network between " + a + " and " + b);
     environment_.network.heal(a, b);
+  });
+}
+
+// By the network, or because it is stopped.
+void Nuisances::cut_off_client() {
+  ClientProcess& client = *hosts_.clients[random_.below(hosts_.clients.size())];
+  const Duration time = between(kSessionTimeout / 2, kSessionTimeout * 2);
+  if (random_.below(3) == 0 && client.is_alive() && !client.is_paused()) {
+    say(client.host() + " is stopped for long");
+    client.pause();
+    undo_later(time, [this, &client] {
+      if (client.is_paused()) {
+        say(client.host() + " goes on");
+        client.resume();
+      }
+    });
+    return;
+  }
+  const std::string host = client.host();
+  const std::string master = hosts_.master.host();
+  say("no network between " + host + " and " + master + " for long");
+  environment_.network.partition(host, master);
+  undo_later(time, [this, host, master] {
+    say("network between " + host + " and " + master);
+    environment_.network.heal(host, master);
   });
 }
 

@@ -36,6 +36,8 @@ class Nuisances {
 
   // Called between events. Does the next thing if its turn has come.
   void poll();
+  // From now on clients are also cut off from the master for longer than their sessions last.
+  void cut_off_clients() { cuts_off_clients_ = true; }
   // No new trouble; everything is healed and started again, now.
   void end();
 
@@ -51,6 +53,7 @@ class Nuisances {
   void kill_client();
   void pause_one();
   void partition_two();
+  void cut_off_client();
   void spoil_network();
   void power_cut();
   void flip_bits();
@@ -72,6 +75,7 @@ class Nuisances {
   ChunkserverProcess& victim_;
   std::map<std::uint64_t, Task> undo_;  // by number
   std::uint64_t next_undo_ = 1;
+  bool cuts_off_clients_ = false;
   std::uint64_t next_at_ = 0;  // in events run
   std::uint64_t count_ = 0;
   std::uint32_t full_disks_ = 0;

@@ -1,5 +1,7 @@
 #include "tests/sim/cluster/processes.h"
 
+#include <utility>
+
 #include "chunkserver/core/chunk_names.h"
 #include "common/assert.h"
 
@@ -9,8 +11,6 @@ namespace {
 constexpr const char* kClusterId = "0123456789abcdef0123456789abcdef";
 constexpr const char* kDatabase = "/var/lib/dfs/master.db";
 constexpr std::uint64_t kClientMemoryBytes = 16u << 20;
-// Longer than troubles last; not by much, since grace periods wait so long for clients that died.
-constexpr std::chrono::seconds kSessionTimeout{20};
 
 Result<std::unique_ptr<master::SqliteStore>> open_store(const SimVfs& vfs, Timestamp now) {
   return master::SqliteStore::open(kDatabase, {.vfs = vfs.name(),
@@ -222,18 +222,23 @@ void ClientProcess::make_core() {
   options.memory_bytes = kClientMemoryBytes;
   // The simulation waits for its servers; giving up would be the mount helper's business.
   options.connect_wait = std::chrono::hours(1);
+  options.write_wait = std::chrono::hours(1);
   is_mounted_ = false;
   if (nonce_ != 0) {
     options.dead_sessions = {nonce_};
   }
   client::ClientEvents events;
-  events.opens_session = [this](std::uint64_t nonce) { nonce_ = nonce; };
   if (drop_delay_max_ > Duration::zero()) {
     events.drop_cached = [this](const auto&, std::function<void()> dropped) {
       const auto delay = environment().random.below(std::uint64_t(drop_delay_max_.count()));
       scheduler().run_after(Duration(delay), std::move(dropped));
     };
   }
+  events.opens_session = [this](std::uint64_t nonce) {
+    if (std::exchange(nonce_, nonce) != nonce && is_mounted_ && session_lost_) {
+      session_lost_();
+    }
+  };
   client_ = std::make_unique<client::Client>(world(), options, std::move(events));
   client_->start([this](Status started) {
     if (!started) {

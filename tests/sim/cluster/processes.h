@@ -22,6 +22,9 @@
 namespace dfs::sim {
 
 inline constexpr const char* kMasterAddress = "master:9420";
+// Longer than most troubles last; not by much, since grace periods wait so long for clients that
+// died.
+inline constexpr std::chrono::seconds kSessionTimeout{20};
 
 // What all machines share.
 struct SimEnvironment {
@@ -129,6 +132,8 @@ class ClientProcess final : public Process {
   void on_mounted(std::function<void()> handler) { mounted_ = std::move(handler); }
   // What is dropped of the caches above it takes up to so long. Before start().
   void delay_dropping(Duration most) { drop_delay_max_ = most; }
+  // Called when a session that is over is about to be replaced.
+  void on_session_lost(std::function<void()> handler) { session_lost_ = std::move(handler); }
   // Null unless mounted.
   client::Client* client() { return is_alive() && is_mounted_ ? client_.get() : nullptr; }
 
@@ -137,6 +142,7 @@ class ClientProcess final : public Process {
   void destroy_core() override;
 
   std::function<void()> mounted_;
+  std::function<void()> session_lost_;
   bool is_mounted_ = false;
   Duration drop_delay_max_{};
   std::uint64_t nonce_ = 0;  // of the newest session; outlives the process

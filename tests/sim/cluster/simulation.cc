@@ -159,6 +159,8 @@ SimulationOutcome Simulation::run() {
   start_cluster();
   if (failure_.empty()) {
     make_actors();
+    make_sharers();
+    listen_to_clients();
   }
   if (failure_.empty()) {
     run_actors();
@@ -232,52 +234,130 @@ void Simulation::make_actors() {
         *seats_.back(), random_.fork(),
         Actor::Options{.index = i, .root = *root, .operations = options_.operations}));
   }
-  for (const auto& client : clients_) {
-    client->on_mounted([this, process = client.get()] {
-      for (std::size_t i = 0; i < actors_.size(); ++i) {
-        if (&seats_[i]->process() == process) {
-          actors_[i]->client_mounted();
-        }
-      }
-    });
+}
+
+void Simulation::make_sharers() {
+  constexpr std::uint32_t kSlotBytes[] = {512, 4096, 3000, 24'576};
+  if (options_.sharers_per_client == 0 || !failure_.empty()) {
+    return;
   }
+  story_ = std::make_unique<SharedStory>(events_, options_.clients, kSlotBytes[random_.below(4)],
+                                         [this](const std::string& why) { contradict(why); });
+  for (std::size_t i = 0; i < options_.clients * options_.sharers_per_client; ++i) {
+    const std::size_t client = i % options_.clients;
+    sharer_seats_.push_back(std::make_unique<Seat>(*this, *clients_[client]));
+    sharers_.push_back(std::make_unique<Sharer>(
+        *sharer_seats_.back(), *story_, random_.fork(),
+        Sharer::Options{.index = i, .client = client, .operations = options_.operations}));
+  }
+}
+
+void Simulation::listen_to_clients() {
+  for (std::size_t i = 0; i < clients_.size(); ++i) {
+    clients_[i]->on_mounted([this, i] { client_mounted(*clients_[i]); });
+    clients_[i]->on_session_lost([this, i] { session_lost(i); });
+  }
+  master_->log().on_line([this](const std::string& line) {
+    for (std::size_t i = 0; story_ != nullptr && i < clients_.size(); ++i) {
+      if (line.find("its session is over") != std::string::npos &&
+          line.find("client=" + clients_[i]->host() + ":") != std::string::npos) {
+        story_->session_is_over(i);
+      }
+    }
+  });
+}
+
+void Simulation::client_mounted(const ClientProcess& mounted) {
+  for (std::size_t i = 0; i < actors_.size(); ++i) {
+    if (&seats_[i]->process() == &mounted) {
+      actors_[i]->client_mounted();
+    }
+  }
+  for (std::size_t i = 0; i < sharers_.size(); ++i) {
+    if (&sharer_seats_[i]->process() == &mounted) {
+      sharers_[i]->client_mounted();
+    }
+  }
+}
+
+void Simulation::client_died(const ClientProcess& died) {
+  for (std::size_t i = 0; i < actors_.size(); ++i) {
+    if (&seats_[i]->process() == &died) {
+      actors_[i]->client_died();
+    }
+  }
+  for (std::size_t i = 0; i < sharers_.size(); ++i) {
+    if (&sharer_seats_[i]->process() == &died) {
+      sharers_[i]->client_died();
+    }
+  }
+  for (std::size_t i = 0; story_ != nullptr && i < clients_.size(); ++i) {
+    if (clients_[i].get() == &died) {
+      story_->died(i);
+    }
+  }
+}
+
+void Simulation::session_lost(std::size_t client) {
+  if (story_ == nullptr) {
+    return;
+  }
+  say(clients_[client]->host() + " lost its session");
+  std::set<std::uint64_t> open;
+  for (std::size_t i = client; i < sharers_.size(); i += options_.clients) {
+    open.merge(sharers_[i]->open_inodes());
+  }
+  story_->lost_session(client, open);
+  for (std::size_t i = client; i < sharers_.size(); i += options_.clients) {
+    sharers_[i]->session_lost();
+  }
+}
+
+void Simulation::make_nuisances() {
+  Nuisances::Hosts hosts{*master_, {}, {}};
+  for (const auto& server : servers_) {
+    hosts.servers.push_back(server.get());
+  }
+  for (const auto& client : clients_) {
+    hosts.clients.push_back(client.get());
+  }
+  Nuisances::Events events;
+  events.client_died = [this](ClientProcess& died) { client_died(died); };
+  events.master_lost_power = [this] {
+    cuts_.begin();
+    for (const auto& actor : actors_) {
+      actor->master_lost_power();
+    }
+    if (story_ != nullptr) {
+      story_->master_lost_power();
+    }
+  };
+  events.say = [this](const std::string& what) { say(what); };
+  nuisances_ = std::make_unique<Nuisances>(environment_, random_.fork(), std::move(hosts),
+                                           std::move(events));
+  if (story_ != nullptr) {
+    nuisances_->cut_off_clients();
+  }
+}
+
+bool Simulation::are_done() const {
+  return std::all_of(actors_.begin(), actors_.end(),
+                     [](const auto& actor) { return actor->is_done(); }) &&
+         std::all_of(sharers_.begin(), sharers_.end(),
+                     [](const auto& sharer) { return sharer->is_done(); });
 }
 
 void Simulation::run_actors() {
   if (options_.with_nuisances) {
-    Nuisances::Hosts hosts{*master_, {}, {}};
-    for (const auto& server : servers_) {
-      hosts.servers.push_back(server.get());
-    }
-    for (const auto& client : clients_) {
-      hosts.clients.push_back(client.get());
-    }
-    Nuisances::Events events;
-    events.client_died = [this](ClientProcess& died) {
-      for (std::size_t i = 0; i < actors_.size(); ++i) {
-        if (&seats_[i]->process() == &died) {
-          actors_[i]->client_died();
-        }
-      }
-    };
-    events.master_lost_power = [this] {
-      cuts_.begin();
-      for (const auto& actor : actors_) {
-        actor->master_lost_power();
-      }
-    };
-    events.say = [this](const std::string& what) { say(what); };
-    nuisances_ = std::make_unique<Nuisances>(environment_, random_.fork(), std::move(hosts),
-                                             std::move(events));
+    make_nuisances();
   }
   for (const auto& actor : actors_) {
     actor->start();
   }
-  const auto all_done = [this] {
-    return std::all_of(actors_.begin(), actors_.end(),
-                       [](const auto& actor) { return actor->is_done(); });
-  };
-  while (!all_done() && step()) {
+  for (const auto& sharer : sharers_) {
+    sharer->start();
+  }
+  while (!are_done() && step()) {
     check_stalls();
   }
 }
@@ -289,6 +369,12 @@ void Simulation::check_stalls() {
       fail("actor " + std::to_string(i) + " waits too long for: " + actors_[i]->current());
     }
   }
+  for (std::size_t i = 0; i < sharers_.size(); ++i) {
+    const auto since = sharers_[i]->waiting_since();
+    if (since && events_.now() - *since > kStallLimit) {
+      fail("sharer " + std::to_string(i) + " waits too long for: " + sharers_[i]->current());
+    }
+  }
 }
 
 void Simulation::finish() {
@@ -297,9 +383,9 @@ void Simulation::finish() {
     nuisances_->end();
   }
   const auto all_done = [this] {
-    return std::all_of(actors_.begin(), actors_.end(), [](const auto& actor) {
-      return actor->is_done() && actor->model().loss() == Loss::kNothing;
-    });
+    return are_done() && std::all_of(actors_.begin(), actors_.end(), [](const auto& actor) {
+             return actor->model().loss() == Loss::kNothing;
+           });
   };
   if (!run_until(all_done, kFinishLimit)) {
     fail("the applications do not come to an end");
@@ -307,10 +393,11 @@ void Simulation::finish() {
   }
   check_leaks();
   std::size_t stopped = 0;
-  for (const auto& client : clients_) {
-    client->client()->stop([&](Result<Unit> result) {
+  for (std::size_t i = 0; i < clients_.size(); ++i) {
+    clients_[i]->client()->stop([&, i](Result<Unit> result) {
       ++stopped;
-      if (!result) {
+      // What a session took with it was told by the files.
+      if (!result && (story_ == nullptr || !story_->has_lost_session(i))) {
         fail("a client lost something: " + result.error().detail);
       }
     });
@@ -344,8 +431,10 @@ void Simulation::check_all() {
   say("--- everything starts again");
   for (const auto& client : clients_) {
     client->on_mounted(nullptr);
+    client->on_session_lost(nullptr);
     client->kill();
   }
+  master_->log().on_line(nullptr);
   restart(*master_);
   for (const auto& server : servers_) {
     restart(*server);
@@ -363,6 +452,9 @@ void Simulation::check_all() {
       check_actor(*checker.client(), *actor);
     }
   }
+  if (failure_.empty() && story_ != nullptr) {
+    check_shared(*checker.client());
+  }
   if (failure_.empty() && options_.seed % kSeedsPerFullCheck == 0) {
     check_full(*checker.client());
   }
@@ -372,22 +464,55 @@ void Simulation::check_all() {
   }
 }
 
-void Simulation::check_actor(client::Client& client, Actor& actor) {
+std::optional<ObservedTree> Simulation::observe(client::Client& client, InodeId root) {
   std::optional<Result<ObservedTree>> observed;
-  Walker walker(client, random_.fork(), actor.model().inode(Tree::kRoot),
+  Walker walker(client, random_.fork(), root,
                 [&](Result<ObservedTree> tree) { observed = std::move(tree); });
   walker.start();
   if (!run_until([&] { return observed.has_value(); }, kFinishLimit)) {
     fail("reading everything back does not end");
-    return;
+    return std::nullopt;
   }
   if (!*observed) {
     fail("at the end: " + observed->error().detail + " (" + error_code_name(observed->code()) +
          ")");
+    return std::nullopt;
+  }
+  return std::move(**observed);
+}
+
+std::optional<InodeId> Simulation::find_in_root(client::Client& client, const std::string& name) {
+  std::optional<Result<Attributes>> found;
+  client.lookup(kRootInode, name, [&](Result<Attributes> answer) { found = std::move(answer); });
+  if (!run_until([&] { return found.has_value(); }, kFinishLimit)) {
+    fail("a name is not found at the end, nor that it is not there");
+    return std::nullopt;
+  }
+  return *found ? std::optional((*found)->inode) : std::nullopt;
+}
+
+void Simulation::check_actor(client::Client& client, Actor& actor) {
+  const auto observed = observe(client, actor.model().inode(Tree::kRoot));
+  if (!observed) {
     return;
   }
-  if (const auto found = actor.model().reconcile(**observed); !found) {
+  if (const auto found = actor.model().reconcile(*observed); !found) {
     contradict("at the end: " + found.error().detail);
+  }
+}
+
+void Simulation::check_shared(client::Client& client) {
+  for (std::uint64_t era = 1; era <= story_->era() && failure_.empty(); ++era) {
+    const auto root = find_in_root(client, SharedStory::directory(era));
+    const auto observed = root ? observe(client, *root) : std::nullopt;
+    if (observed && era == story_->era()) {
+      story_->found(*observed);
+    } else if (observed) {
+      story_->found_earlier(era, *observed);
+    }
+  }
+  if (failure_.empty()) {
+    story_->check();
   }
 }
 

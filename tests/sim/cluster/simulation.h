@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@
 #include "tests/sim/cluster/cut_check.h"
 #include "tests/sim/cluster/nuisances.h"
 #include "tests/sim/cluster/processes.h"
+#include "tests/sim/cluster/shared_story.h"
+#include "tests/sim/cluster/sharer.h"
 
 namespace dfs::sim {
 
@@ -24,7 +27,8 @@ struct SimulationOptions {
   std::uint64_t operations = 150;  // of each application
   std::size_t servers = 3;
   std::size_t clients = 2;
-  std::size_t applications_per_client = 2;
+  std::size_t applications_per_client = 2;  // each in a directory of its own
+  std::size_t sharers_per_client = 0;       // all in one directory
   bool with_nuisances = true;
   bool verbose = false;
 };
@@ -49,11 +53,22 @@ class Simulation {
 
   void start_cluster();
   void make_actors();
+  void make_sharers();
+  void listen_to_clients();
+  void make_nuisances();
   void run_actors();
+  bool are_done() const;
+  void client_died(const ClientProcess& died);
+  void client_mounted(const ClientProcess& mounted);
+  void session_lost(std::size_t client);
   void finish();
   void check_leaks();
   void check_all();
   void check_actor(client::Client& client, Actor& actor);
+  void check_shared(client::Client& client);
+  // Nothing: there is no such directory, or the run has failed.
+  std::optional<ObservedTree> observe(client::Client& client, InodeId root);
+  std::optional<InodeId> find_in_root(client::Client& client, const std::string& name);
   void check_full(client::Client& client);
   void check_leftovers(AdminProbe& probe);
 
@@ -80,6 +95,9 @@ class Simulation {
   std::vector<std::unique_ptr<ClientProcess>> clients_;
   std::vector<std::unique_ptr<Seat>> seats_;
   std::vector<std::unique_ptr<Actor>> actors_;
+  std::unique_ptr<SharedStory> story_;
+  std::vector<std::unique_ptr<Seat>> sharer_seats_;
+  std::vector<std::unique_ptr<Sharer>> sharers_;
   std::unique_ptr<Nuisances> nuisances_;
   CutCheck cuts_;
 };

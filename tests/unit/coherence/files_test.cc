@@ -14,11 +14,11 @@ using Ids = std::vector<std::uint64_t>;
 class FileHistory : public testing::Test, public Story {
  protected:
   bool are_slots_legal() {
-    SlotFile file(4, kSlotBytes);
+    SlotFile file(4, kSlotBytes, {1});
     return !check(file, history());
   }
   bool are_appends_legal() {
-    AppendFile file(kRecordBytes);
+    AppendFile file(kRecordBytes, {1});
     return !check(file, history());
   }
   bool are_locks_legal() {
@@ -126,6 +126,105 @@ TEST_F(FileHistory, appends_keep_their_order) {
   appends(3, 4, 12);
   reads_all(5, 6, {12, 11});
   EXPECT_FALSE(are_appends_legal());
+}
+
+// --- What a dead client loses
+// ---------------------------------------------------------------------
+
+TEST_F(FileHistory, what_was_buffered_may_be_lost_slot_by_slot) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  writes(3, 4, 2, 12);
+  on_mount(1);
+  loses(5, 1);
+  reads(6, 7, 0, {0});
+  reads(8, 9, 2, {12});
+  EXPECT_TRUE(are_slots_legal());
+}
+
+TEST_F(FileHistory, what_was_lost_does_not_come_back) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  loses(3, 1);
+  sees_size(4, 5, 0);
+  sees_size(6, 7, kSlotBytes);
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, what_was_synced_is_not_lost) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  syncs(3, 4);
+  on_mount(1);
+  loses(5, 1);
+  reads(6, 7, 0, {});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, a_sync_of_another_client_stores_nothing) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  syncs(3, 4);
+  on_mount(2);
+  loses(5, 1);
+  reads(6, 7, 0, {});
+  EXPECT_TRUE(are_slots_legal());
+}
+
+TEST_F(FileHistory, what_another_client_has_seen_is_not_lost) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  reads(3, 4, 0, {11});
+  on_mount(2);
+  loses(5, 1);
+  reads(6, 7, 0, {});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, nothing_is_lost_of_a_client_that_lives) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  reads(6, 7, 0, {});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, of_lost_appends_a_beginning_is_left) {
+  appends(1, 2, 11);
+  on_mount(1);
+  appends(3, 4, 12);
+  on_mount(1);
+  loses(5, 1);
+  reads_all(6, 7, {11});
+  EXPECT_TRUE(are_appends_legal());
+  reads_all(8, 9, {12});
+  EXPECT_FALSE(are_appends_legal());
+}
+
+TEST_F(FileHistory, a_copied_slot_is_what_its_source_was) {
+  writes(1, 2, 0, 11);
+  copies(3, 4, 0, 2, kSlotBytes);
+  writes(5, 6, 0, 12);
+  reads(7, 8, 2, {11});
+  EXPECT_TRUE(are_slots_legal());
+  reads(9, 10, 1, {11});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, what_is_settled_was_made_by_then_or_never_is) {
+  writes(1, kNever, 0, 11);
+  settle_last(5);
+  reads(6, 7, 0, {11});
+  EXPECT_TRUE(are_slots_legal());
+  reads(8, 9, 0, {11});
+  EXPECT_TRUE(are_slots_legal());
+}
+
+TEST_F(FileHistory, what_is_settled_is_not_made_later) {
+  writes(1, kNever, 0, 11);
+  settle_last(5);
+  reads(6, 7, 0, {});
+  reads(8, 9, 0, {11});
+  EXPECT_FALSE(are_slots_legal());
 }
 
 // --- Locks ---------------------------------------------------------------------------------------

@@ -66,6 +66,20 @@ class Story {
   void sees_size(std::int64_t from, std::int64_t to, std::uint64_t size) {
     on_file(from, to, Kind::kFstat, 0).size = size;
   }
+  // What the last operation asked for was asked on this mount.
+  void on_mount(std::uint32_t mount) { history_.back().mount = mount; }
+  void settle_last(std::int64_t at) { history_.back().settled_ns = at; }
+  void syncs(std::int64_t from, std::int64_t to) { on_file(from, to, Kind::kSync, kSlotBytes); }
+  void loses(std::int64_t from, std::uint32_t mount) {
+    add(from, kNever, Kind::kLose).mount = mount;
+  }
+  void copies(std::int64_t from, std::int64_t to, std::uint32_t slot, std::uint32_t to_slot,
+              std::uint64_t bytes) {
+    Operation& op = on_file(from, to, Kind::kCopy, kSlotBytes);
+    op.slot = slot;
+    op.value = to_slot;
+    op.size = bytes;
+  }
   void locks(std::int64_t from, std::int64_t to, Kind kind, std::uint32_t by, int error = 0) {
     Operation& op = add(from, to, kind);
     op.process = by;

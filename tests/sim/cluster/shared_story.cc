@@ -1,0 +1,319 @@
+#include "tests/sim/cluster/shared_story.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "tests/coherence/checker.h"
+#include "tests/coherence/parts.h"
+#include "tests/coherence/report.h"
+
+namespace dfs::sim {
+namespace {
+
+using coherence::Kind;
+using coherence::Operation;
+
+constexpr std::size_t kTornValuesMax = 4;
+// What is open at the end of a history need not be forgotten: every operation is settled.
+constexpr std::chrono::hours kForgetAfter{24};
+constexpr std::size_t kXattrBytes = 40;
+constexpr std::size_t kConfigurationsMax = 300'000;
+
+}  // namespace
+
+std::vector<std::uint64_t> values_in(std::string_view bytes) {
+  std::vector<std::uint64_t> values;
+  for (std::size_t at = 0; at + sizeof(std::uint64_t) <= bytes.size(); at += sizeof values[0]) {
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes.data() + at, sizeof value);
+    if (std::find(values.begin(), values.end(), value) == values.end()) {
+      values.push_back(value);
+    }
+  }
+  return values.size() > kTornValuesMax ? std::vector<std::uint64_t>{coherence::kGarbage} : values;
+}
+
+std::string bytes_of(std::uint64_t value, std::size_t size_bytes) {
+  std::string bytes(size_bytes, '\0');
+  for (std::size_t at = 0; at + sizeof value <= size_bytes; at += sizeof value) {
+    std::memcpy(bytes.data() + at, &value, sizeof value);
+  }
+  return bytes;
+}
+
+std::string xattr_of(std::uint64_t value) {
+  const std::string digits = std::to_string(value);
+  return std::string(kXattrBytes - std::min(kXattrBytes, digits.size()), '0') + digits;
+}
+
+std::vector<std::uint64_t> xattr_values(const std::string& text) {
+  std::uint64_t value = 0;
+  for (const char digit : text) {
+    value = value * 10 + static_cast<std::uint64_t>(digit - '0');
+  }
+  return {xattr_of(value) == text ? value : coherence::kGarbage};
+}
+
+SharedStory::SharedStory(const SimEvents& events, std::size_t clients, std::uint32_t slot_bytes,
+                         std::function<void(const std::string&)> contradict)
+    : events_(events),
+      slot_bytes_(slot_bytes),
+      contradict_(std::move(contradict)),
+      clients_(clients) {
+  for (Client& client : clients_) {
+    client.mount = next_mount_++;
+    client.mounted_at = events_.now();
+  }
+}
+
+std::int64_t SharedStory::ns(MonoTime time) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+}
+
+// --- Operations ----------------------------------------------------------------------------------
+
+SharedStory::Ticket SharedStory::begin(Operation op, std::size_t client) {
+  op.mount = clients_.at(client).mount;
+  op.sequence = ++operations_;
+  op.invoked_ns = now_ns();
+  if (op.kind == Kind::kWrite || op.kind == Kind::kAppend) {
+    written_.insert(op.value);
+  }
+  history_.push_back(std::move(op));
+  return {era_, history_.size() - 1};
+}
+
+void SharedStory::complete(Ticket ticket, const Operation& answered) {
+  if (ticket.era != era_) {
+    return;
+  }
+  Operation& op = history_.at(ticket.index);
+  op.error = answered.error;
+  op.inode = answered.inode;
+  op.links = answered.links;
+  op.size = answered.size;
+  op.ids = answered.ids;
+  op.listing = answered.listing;
+  op.completed_ns = now_ns();
+}
+
+void SharedStory::drop(Ticket ticket) {
+  if (ticket.era == era_) {
+    history_.at(ticket.index).error = EINTR;  // never completed: left out
+  }
+}
+
+void SharedStory::settle(Ticket ticket) {
+  if (ticket.era == era_) {
+    history_.at(ticket.index).settled_ns = now_ns();
+  }
+}
+
+// --- Clients -------------------------------------------------------------------------------------
+
+void SharedStory::add_loss(const Client& client, std::uint64_t inode, MonoTime from) {
+  Operation loss;
+  loss.kind = Kind::kLose;
+  loss.mount = client.mount;
+  loss.file = inode;
+  loss.invoked_ns = ns(from);
+  history_.push_back(loss);
+}
+
+void SharedStory::died(std::size_t index) {
+  Client& client = clients_.at(index);
+  if (client.in_doubt_since) {
+    begin_era(*client.in_doubt_since);
+  } else {
+    add_loss(client, 0, client.over_since.value_or(events_.now()));
+  }
+  client = Client();
+  client.mount = next_mount_++;
+  client.mounted_at = events_.now();
+}
+
+void SharedStory::session_is_over(std::size_t index) {
+  Client& client = clients_.at(index);
+  if (!client.over_since) {
+    client.over_since = events_.now();
+  }
+}
+
+// What is open says itself what it has lost.
+void SharedStory::lost_session(std::size_t index, const std::set<std::uint64_t>& open) {
+  Client& client = clients_.at(index);
+  client.has_lost_session = true;
+  client.is_sure = false;
+  if (client.in_doubt_since) {
+    begin_era(*client.in_doubt_since);
+    return;
+  }
+  std::set<std::uint64_t> closed;
+  for (const Operation& op : history_) {
+    const bool is_write = op.kind == Kind::kWrite || op.kind == Kind::kAppend;
+    if (is_write && op.mount == client.mount && !open.contains(op.file)) {
+      closed.insert(op.file);
+    }
+  }
+  for (const std::uint64_t inode : closed) {
+    add_loss(client, inode, client.over_since.value_or(client.mounted_at));
+  }
+}
+
+void SharedStory::told_loss(std::size_t index, std::uint64_t inode) {
+  const Client& client = clients_.at(index);
+  add_loss(client, inode, client.over_since.value_or(client.mounted_at));
+}
+
+void SharedStory::losses_are_over(std::size_t index) {
+  for (Operation& op : history_) {
+    if (op.kind == Kind::kLose && op.mount == clients_.at(index).mount) {
+      op.settled_ns = std::min(op.settled_ns, now_ns());
+    }
+  }
+}
+
+void SharedStory::is_sure(std::size_t client) { clients_.at(client).is_sure = true; }
+
+void SharedStory::answered(std::size_t client, MonoTime asked_at) {
+  auto& doubt = clients_.at(client).in_doubt_since;
+  if (doubt && asked_at > *doubt) {
+    doubt.reset();
+  }
+}
+
+void SharedStory::master_lost_power() {
+  const bool are_sure = std::all_of(clients_.begin(), clients_.end(),
+                                    [](const Client& client) { return client.is_sure; });
+  if (!are_sure) {
+    begin_era(events_.now());
+  }
+  for (Client& client : clients_) {
+    if (!client.in_doubt_since) {
+      client.in_doubt_since = events_.now();
+    }
+  }
+}
+
+void SharedStory::begin_era(MonoTime from) {
+  std::erase_if(history_, [&](const Operation& op) { return op.invoked_ns >= ns(from); });
+  for (Operation& op : history_) {
+    if (op.completed_ns >= ns(from)) {
+      op.completed_ns = coherence::kNever;
+      op.error = 0;
+    }
+  }
+  // Who has not heard yet that its session was over has not told yet what it lost.
+  for (const Client& client : clients_) {
+    if (client.over_since && *client.over_since < from) {
+      add_loss(client, 0, *client.over_since);
+    }
+  }
+  check();
+  history_.clear();
+  ++era_;
+  for (Client& client : clients_) {
+    client.in_doubt_since.reset();
+  }
+}
+
+// --- Checks --------------------------------------------------------------------------------------
+
+void SharedStory::check() {
+  auto parts = coherence::take_apart(history_);
+  if (!parts) {
+    contradict_("no history: " + parts.error().detail);
+    return;
+  }
+  for (coherence::Part& part : *parts) {
+    const auto found =
+        coherence::check(*part.object, part.history,
+                         {.forget_after = kForgetAfter, .configurations_max = kConfigurationsMax});
+    if (found) {
+      contradict_(coherence::report(part, *found));
+      return;
+    }
+  }
+}
+
+void SharedStory::add_found(Operation op) {
+  op.process = next_process_;
+  op.mount = next_mount_;
+  op.sequence = ++operations_;
+  op.invoked_ns = now_ns() - 1;
+  op.completed_ns = now_ns();
+  history_.push_back(std::move(op));
+}
+
+void SharedStory::found(const ObservedTree& tree) {
+  Operation listing;
+  listing.kind = Kind::kList;
+  std::set<std::uint64_t> files;
+  for (const auto& [name, inode] : tree.nodes.at(tree.root).children) {
+    if (name == kSharedLockName) {
+      continue;
+    }
+    listing.listing.push_back({name, inode.value});
+    const ObservedNode& node = tree.nodes.at(inode);
+    Operation stat;
+    stat.kind = Kind::kStat;
+    stat.name = name;
+    stat.inode = inode.value;
+    stat.links = node.attributes.link_count;
+    stat.size = node.attributes.size_bytes;
+    add_found(stat);
+    if (files.insert(inode.value).second) {
+      add_found_file(inode.value, name, node);
+    }
+  }
+  add_found(listing);
+}
+
+void SharedStory::add_found_file(std::uint64_t inode, const std::string& name,
+                                 const ObservedNode& node) {
+  const std::string_view contents = node.contents;
+  Operation op;
+  op.file = inode;
+  const auto xattr = node.xattrs.find(kSharedXattr);
+  op.kind = Kind::kGetXattr;
+  op.ids = xattr == node.xattrs.end() ? std::vector<std::uint64_t>{} : xattr_values(xattr->second);
+  add_found(op);
+  if (name == kAppendedName) {
+    op.kind = Kind::kReadAll;
+    op.bytes = kRecordBytes;
+    op.ids.clear();
+    for (std::size_t at = 0; at < contents.size(); at += kRecordBytes) {
+      const auto values = values_in(contents.substr(at, kRecordBytes));
+      op.ids.push_back(values.size() == 1 ? values.front() : coherence::kGarbage);
+    }
+    add_found(op);
+    return;
+  }
+  op.kind = Kind::kRead;
+  op.bytes = slot_bytes_;
+  for (op.slot = 0; op.slot < kSlots; ++op.slot) {
+    const std::size_t at = std::size_t{op.slot} * slot_bytes_;
+    op.ids = values_in(contents.substr(std::min(at, contents.size()), slot_bytes_));
+    add_found(op);
+  }
+}
+
+void SharedStory::found_earlier(std::uint64_t era, const ObservedTree& tree) {
+  for (const auto& [name, inode] : tree.nodes.at(tree.root).children) {
+    const std::string_view contents = tree.nodes.at(inode).contents;
+    const std::size_t unit_bytes = name == kAppendedName ? kRecordBytes : slot_bytes_;
+    for (std::size_t at = 0; at < contents.size(); at += unit_bytes) {
+      const auto values = values_in(contents.substr(at, unit_bytes));
+      const bool is_whole = values.size() == 1 && contents.size() - at >= unit_bytes;
+      if (!is_whole || (values[0] != 0 && !written_.contains(values[0]))) {
+        contradict_("nobody wrote what is in " + directory(era) + "/" + name + " at " +
+                    std::to_string(at));
+        return;
+      }
+    }
+  }
+}
+
+}  // namespace dfs::sim
