@@ -109,13 +109,23 @@ void FakeCluster::master_request(const RpcRequest& request) {
     case MessageType::kGetExtents: get_extents(request); break;
     case MessageType::kGetAttributes: get_attributes(request); break;
     case MessageType::kReclaimLeases: master_->reply(to, ReclaimLeasesReply{.lease = 1}); break;
-    case MessageType::kWaitForNotices: break;  // there are none
+    case MessageType::kWaitForNotices: waits_for_notices_ = to; break;
     case MessageType::kTakeWriteLease: take_write_lease(request); break;
     default:
       if (!on_other || !on_other(*master_, request)) {
         master_->fail(to, make_error(ErrorCode::kNotSupported));
       }
   }
+}
+
+bool FakeCluster::notify(const LeaseChange& change) {
+  if (!waits_for_notices_) {
+    return false;
+  }
+  WaitForNoticesReply reply{.incarnation = keep_alive_reply.incarnation, .notices = {}};
+  reply.notices.push_back({.number = ++notice_, .changes = {change}});
+  master_->reply(*std::exchange(waits_for_notices_, std::nullopt), reply);
+  return true;
 }
 
 template <class Reply>

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -88,6 +89,8 @@ class FakeCluster {
   void kill_node(NodeId node);
   void expire_session();
   Timestamp master_wall_now() const { return master_host_->scheduler.wall_now(); }
+  // Tells the client, once it waits for that, what others change.
+  bool notify(const LeaseChange& change);
   void remove_file(InodeId inode) { files[inode].is_gone = true; }
 
   // --- What happened ---
@@ -115,6 +118,9 @@ class FakeCluster {
     std::unique_ptr<FakeHost> host;
     std::unique_ptr<RpcServer> server;
   };
+
+  std::optional<ReplyAddress> waits_for_notices_;
+  std::uint64_t notice_ = 1;  // as ReclaimLeasesReply says
 
   void start_master();
   void start_node(NodeId node);
