@@ -1,4 +1,4 @@
-// A directory that a program has open, and as much of its listing as was fetched last.
+// A directory that a program has open: the page of entries last fetched, served piece by piece.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,6 @@
 
 namespace dfs::fuse {
 
-// An open directory: the page of entries last fetched, served piece by piece.
 struct OpenDirectory {
   InodeId inode;
   InodeId parent;
