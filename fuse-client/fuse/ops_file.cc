@@ -178,8 +178,9 @@ void take_privileges(FuseServer& server, fuse_req_t request, InodeId inode, bool
       done(ok());
       return;
     }
-    const auto removed = [done](Result<Unit> result) {
-      done(result.code() == ErrorCode::kNoAttribute ? Result<Unit>(ok()) : std::move(result));
+    const auto removed = [done](const Result<Unit>& result) {
+      const bool has_failed = !result && result.error().code != ErrorCode::kNoAttribute;
+      done(has_failed ? result : ok());
     };
     server.started(request,
                    server.client().remove_xattr(inode, std::string(kCapabilityName), removed));
