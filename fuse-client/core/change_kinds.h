@@ -33,4 +33,9 @@ inline constexpr bool kIsKept =
 template <class Request>
 inline constexpr bool kCanFreeInode = kIsOneOf<Request, UnlinkRequest, RenameRequest>;
 
+// Changes of what their names stood for.
+template <class Request>
+inline constexpr bool kChangesNamed =
+    kIsOneOf<Request, UnlinkRequest, RemoveDirectoryRequest, RenameRequest>;
+
 }  // namespace dfs::client

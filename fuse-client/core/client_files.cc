@@ -55,7 +55,7 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
           return;
         }
         const InodeId inode = reply->attributes.inode;
-        master_.pin_created(inode, mark);
+        const bool is_sure = master_.pin_created(inode, mark);
         hold(inode);
         if (is_unnamed) {
           open_inodes_.at(inode).is_unnamed = true;
@@ -66,13 +66,27 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
         if (reply->may_write && master_.leases().told(sent_at, reply->lease).is_leased) {
           write_leases_.granted(inode);
         }
-        // A new file is empty.
-        const Attributes attributes = current(reply->attributes);
-        OpenFlags needed = flags;
-        needed.truncate = flags.truncate && attributes.size_bytes > 0;
-        finish_open(id, attributes, needed, done);
+        if (is_sure) {
+          finish_create(id, current(reply->attributes), flags, done);
+          return;
+        }
+        fetch_attributes(id, inode, [this, id, inode, flags, done](Result<Attributes> now) {
+          if (now) {
+            finish_create(id, *now, flags, done);
+          } else {
+            unhold(inode);
+            done(std::move(now).error());
+          }
+        });
       });
   return id;
+}
+
+void Client::Impl::finish_create(OperationId id, const Attributes& attributes, OpenFlags flags,
+                                 Done<OpenedFile> done) {
+  // A new file is empty.
+  flags.truncate = flags.truncate && attributes.size_bytes > 0;
+  finish_open(id, attributes, flags, std::move(done));
 }
 
 OperationId Client::Impl::open(InodeId inode, OpenFlags flags, Done<OpenedFile> done) {
@@ -81,7 +95,7 @@ OperationId Client::Impl::open(InodeId inode, OpenFlags flags, Done<OpenedFile> 
   }
   master_.pin(inode);
   hold(inode);
-  const bool is_ready = inodes_.is_fresh(inode);
+  const bool is_ready = may_answer(inode);
   if (is_ready) {
     const Attributes attributes = merged(*inodes_.attributes(inode));
     if (!flags.truncate) {

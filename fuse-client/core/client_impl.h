@@ -23,8 +23,9 @@
 #include "fuse-client/core/memory_budget.h"
 #include "fuse-client/core/name_cache.h"
 #include "fuse-client/core/obstacle.h"
+#include "fuse-client/core/open_files.h"
 #include "fuse-client/core/operation.h"
-#include "fuse-client/core/read_ahead.h"
+#include "fuse-client/core/own_changes.h"
 #include "fuse-client/core/reader.h"
 #include "fuse-client/core/write_back.h"
 #include "fuse-client/core/write_leases.h"
@@ -89,19 +90,6 @@ class Client::Impl {
   bool master_answers() const { return master_.is_up(); }
 
  private:
-  struct Handle {
-    InodeId inode;
-    StoragePolicy policy;
-    std::uint64_t lost_writes_told = 0;
-    ReadAhead read_ahead;
-    bool notes_access = true;  // until it was read once
-  };
-  struct OpenInode {
-    std::uint32_t count = 0;  // handles, and opens under way
-    bool is_unlinked = false;
-    bool is_unnamed = false;  // created without a name, and not linked since
-  };
-
   // --- Operations: what can be interrupted, and how; what they wait for (client_waits.cc) --------
   // A new operation; its callback is to go through tracked().
   OperationId begin(const char* name, InodeId inode);
@@ -130,8 +118,15 @@ class Client::Impl {
   template <class Request, class Handler>
   void ask(OperationId id, const Request& request, Handler done) {
     const MonoTime sent_at = world_.scheduler.now();
+    ConcernedByChange concerned;
+    if constexpr (kIsKept<Request>) {
+      concerned = concerned_by(lease_changes_of(request), kChangesNamed<Request>);
+      own_changes_.begin(concerned);
+    }
     const CallId call = master_.call(
-        request, [done = std::move(done), sent_at](Result<typename Request::Reply> reply) {
+        request, [this, done = std::move(done), sent_at,
+                  concerned = std::move(concerned)](Result<typename Request::Reply> reply) {
+          own_changes_.end(concerned);
           done(std::move(reply), sent_at);
         });
     set_step(id, Step::kAsks, call.value, [this, call] { master_.interrupt(call); });
@@ -150,7 +145,9 @@ class Client::Impl {
     });
     return id;
   }
-  // A change that ends a call or makes it fail with kReadOnly at once.
+  ConcernedByChange concerned_by(const std::vector<LeaseChange>& changes, bool changes_named);
+  // What is kept of the inode answers questions.
+  bool may_answer(InodeId inode) const;
   bool refuses_changes() const { return options_.read_only; }
 
   // --- Attributes --------------------------------------------------------------------------------
@@ -176,6 +173,8 @@ class Client::Impl {
   // --- Open files --------------------------------------------------------------------------------
   void hold(InodeId inode);
   void unhold(InodeId inode);
+  void finish_create(OperationId id, const Attributes& attributes, OpenFlags flags,
+                     Done<OpenedFile> done);
   void finish_open(OperationId id, const Attributes& attributes, OpenFlags flags,
                    Done<OpenedFile> done);
   OpenedFile add_handle(const Attributes& attributes, OpenFlags flags);
@@ -226,6 +225,7 @@ class Client::Impl {
   Lifetime lifetime_;
   MemoryBudget memory_;
   MasterLink master_;
+  OwnChanges own_changes_;
   LockClient locks_;
   ChunkLinks chunkservers_;
   InodeCache inodes_;

@@ -35,16 +35,20 @@ Attributes Client::Impl::current(const Attributes& answered) const {
   return merged(known == nullptr || inodes_.is_outdated_by(answered) ? answered : *known);
 }
 
+bool Client::Impl::may_answer(InodeId inode) const {
+  return inodes_.is_fresh(inode) && !own_changes_.concern(inode);
+}
+
 OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
   if (request.name.size() > kNameBytesMax) {  // not merely absent, which is what a listing tells
     return answer_later<Attributes>(std::move(done), make_error(ErrorCode::kNameTooLong));
   }
-  if (master_.leases().term().holds()) {
+  if (master_.leases().term().holds() && !own_changes_.concern(request.parent, request.name)) {
     const auto [answer, inode] = names_.find(request.parent, request.name);
     if (answer == NameCache::Answer::kAbsent) {
       return answer_later<Attributes>(std::move(done), make_error(ErrorCode::kNotFound));
     }
-    if (answer == NameCache::Answer::kPresent && inodes_.is_fresh(inode)) {
+    if (answer == NameCache::Answer::kPresent && may_answer(inode)) {
       return answer_later<Attributes>(std::move(done), merged(*inodes_.attributes(inode)));
     }
   }
@@ -68,7 +72,7 @@ OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
 }
 
 OperationId Client::Impl::get_attributes(InodeId inode, Done<Attributes> done) {
-  if (inodes_.is_fresh(inode)) {
+  if (may_answer(inode)) {
     return answer_later<Attributes>(std::move(done), merged(*inodes_.attributes(inode)));
   }
   const OperationId id = begin("stat", inode);
@@ -400,8 +404,7 @@ OperationId Client::Impl::stat_filesystem(StatFilesystemRequest request,
 // --- Extended attributes -------------------------------------------------------------------------
 
 bool Client::Impl::lacks_xattr(InodeId inode, const std::string& name) const {
-  return inodes_.is_fresh(inode) &&
-         (inodes_.attributes(inode)->xattr_kinds & xattr_kind(name)) == 0;
+  return may_answer(inode) && (inodes_.attributes(inode)->xattr_kinds & xattr_kind(name)) == 0;
 }
 
 OperationId Client::Impl::get_xattr(GetXattrRequest request, Done<std::string> done) {
@@ -436,7 +439,7 @@ OperationId Client::Impl::get_xattr(GetXattrRequest request, Done<std::string> d
 
 OperationId Client::Impl::list_xattrs(ListXattrsRequest request,
                                       Done<std::vector<std::string>> done) {
-  if (inodes_.is_fresh(request.inode) && inodes_.attributes(request.inode)->xattr_kinds == 0) {
+  if (may_answer(request.inode) && inodes_.attributes(request.inode)->xattr_kinds == 0) {
     return answer_later<std::vector<std::string>>(std::move(done), std::vector<std::string>{});
   }
   return ask_for("listxattr", request, &ListXattrsReply::names, std::move(done));

@@ -58,7 +58,7 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       write_back_(world, master_, chunkservers_, memory_,
                   {.flush_age = options_.flush_age, .write_wait = options_.write_wait},
                   write_back_events()),
-      reader_(world, master_, write_back_, inodes_, blocks_, options_.write_wait),
+      reader_(world, master_, write_back_, inodes_, own_changes_, blocks_, options_.write_wait),
       waits_timer_(world.scheduler) {
   master_.set_sessions(options_.dead_sessions, events_.opens_session);
   master_.on_tell([this](KeepAliveRequest& request) { tell_waits(request); });
@@ -324,15 +324,36 @@ void Client::Impl::add_named(std::vector<LeaseChange>& changes) {
   changes.insert(changes.end(), named.begin(), named.end());
 }
 
+// A name that is not known may stand for any inode.
+ConcernedByChange Client::Impl::concerned_by(const std::vector<LeaseChange>& changes,
+                                             bool changes_named) {
+  ConcernedByChange concerned;
+  for (const LeaseChange& change : changes) {
+    concerned.inodes.push_back(change.inode);
+    for (const std::string& name : change.names) {
+      concerned.names.emplace_back(change.inode, name);
+      if (!changes_named) {
+        continue;
+      }
+      const auto [answer, inode] = names_.find(change.inode, name);
+      if (answer == NameCache::Answer::kPresent) {
+        concerned.inodes.push_back(inode);
+      }
+      concerned.any_inode = concerned.any_inode || answer == NameCache::Answer::kUnknown;
+    }
+  }
+  return concerned;
+}
+
 std::optional<Attributes> Client::Impl::kept_attributes(InodeId inode) const {
-  if (!inodes_.is_fresh(inode)) {
+  if (!may_answer(inode)) {
     return std::nullopt;
   }
   return merged(*inodes_.attributes(inode));
 }
 
 Duration Client::Impl::attributes_keep_for(InodeId inode) const {
-  if (!inodes_.is_fresh(inode)) {
+  if (!may_answer(inode)) {
     return Duration::zero();
   }
   const Duration left = master_.leases().term().left();
@@ -342,7 +363,8 @@ Duration Client::Impl::attributes_keep_for(InodeId inode) const {
 
 Duration Client::Impl::name_keeps_for(InodeId parent, const std::string& name, InodeId inode) {
   const auto [answer, known] = names_.find(parent, name);
-  const bool is_kept = answer == NameCache::Answer::kPresent && known == inode;
+  const bool is_kept = answer == NameCache::Answer::kPresent && known == inode &&
+                       !own_changes_.concern(parent, name);
   return is_kept ? master_.leases().term().left() : Duration::zero();
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,31 @@
 
 namespace dfs::client {
 
+// What a request changes, as others would be told, as far as the request says it.
+template <class Request>
+std::vector<LeaseChange> lease_changes_of(const Request& request) {
+  std::vector<LeaseChange> changes;
+  const auto add_file = [&](InodeId inode) {
+    changes.push_back({.inode = inode, .contents = true, .names = {}, .new_names = {}});
+  };
+  const auto add_name = [&](InodeId directory, const std::string& name) {
+    changes.push_back({.inode = directory, .contents = false, .names = {name}, .new_names = {}});
+  };
+  if constexpr (requires { request.inode; }) {
+    add_file(request.inode);
+  }
+  if constexpr (requires { request.destination; }) {
+    add_file(request.destination);
+  }
+  if constexpr (requires { request.parent; }) {
+    add_name(request.parent, request.name);
+  }
+  if constexpr (requires { request.new_parent; }) {
+    add_name(request.new_parent, request.new_name);
+  }
+  return changes;
+}
+
 // A request that can be said again, whatever its type.
 class KeptRequest {
  public:
@@ -27,7 +53,6 @@ class KeptRequest {
   virtual Buffer encode(const Envelope& envelope) const = 0;
   // What it changes: whose fsync must fail if it is lost.
   virtual std::vector<InodeId> inodes(const ChangeStamp& stamp) const = 0;
-  // The same as others would be told, as far as the request says it.
   virtual std::vector<LeaseChange> lease_changes() const = 0;
   virtual std::size_t size_bytes() const = 0;  // roughly, encoded or in memory
 };
@@ -60,27 +85,7 @@ class KeptRequestOf final : public KeptRequest {
     }
     return changed;
   }
-  std::vector<LeaseChange> lease_changes() const override {
-    std::vector<LeaseChange> changes;
-    if constexpr (requires { request.inode; }) {
-      changes.push_back({.inode = request.inode, .contents = true, .names = {}, .new_names = {}});
-    }
-    if constexpr (requires { request.destination; }) {
-      changes.push_back(
-          {.inode = request.destination, .contents = true, .names = {}, .new_names = {}});
-    }
-    if constexpr (requires { request.parent; }) {
-      changes.push_back(
-          {.inode = request.parent, .contents = false, .names = {request.name}, .new_names = {}});
-    }
-    if constexpr (requires { request.new_parent; }) {
-      changes.push_back({.inode = request.new_parent,
-                         .contents = false,
-                         .names = {request.new_name},
-                         .new_names = {}});
-    }
-    return changes;
-  }
+  std::vector<LeaseChange> lease_changes() const override { return lease_changes_of(request); }
   std::size_t size_bytes() const override {
     std::size_t bytes = sizeof(*this);
     if constexpr (requires { request.name; }) {

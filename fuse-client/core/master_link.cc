@@ -476,13 +476,15 @@ void MasterLink::pin(InodeId inode) {
   schedule_keep_alive(kPinDelay);
 }
 
-void MasterLink::pin_created(InodeId inode, std::uint64_t mark) {
+bool MasterLink::pin_created(InodeId inode, std::uint64_t mark) {
   if (mark != 0 && mark == pin_mark() && !dirty_pins_.contains(inode)) {
     told_.insert(inode);
   } else if (!told_.contains(inode)) {
     unsure_.insert(inode);
   }
+  const bool is_sure = told_.contains(inode);
   pin(inode);
+  return is_sure;
 }
 
 void MasterLink::unpin(InodeId inode) {

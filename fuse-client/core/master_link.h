@@ -69,9 +69,10 @@ class MasterLink {
   void pin(InodeId inode);
   void unpin(InodeId inode);
   // The pin of an inode that a CreateRequest with `pin` gave: not told again when the master surely
-  // has it. `mark` is pin_mark() from before that call.
+  // has it. `mark` is pin_mark() from before that call. False: the answer was long under way, the
+  // pin may have been given up, and the inode may be gone.
   std::uint64_t pin_mark() const { return keep_alive_.is_set() ? 0 : keep_alives_sent_ + 1; }
-  void pin_created(InodeId inode, std::uint64_t mark);
+  bool pin_created(InodeId inode, std::uint64_t mark);
 
   // A new session replaced one that expired: the chunks of the old one are gone, and its locks. Any
   // number of handlers.

@@ -11,14 +11,19 @@ namespace {
 
 constexpr InodeId kFile{7};
 constexpr InodeId kParent{6};
+constexpr std::uint64_t kFirstNotice = 1;  // as the fake master counts them
 
 class ClientAttributesTest : public testing::Test {
  protected:
   void SetUp() override {
     cluster_.on_other = [this](RpcServer& master, const RpcRequest& request) {
       master_ = &master;
-      asked_ = request.reply_address();
-      return request.envelope.type == MessageType::kLookup;
+      const MessageType type = request.envelope.type;
+      if (type == MessageType::kLookup) {
+        asked_ = request.reply_address();
+      }
+      return type == MessageType::kLookup || type == MessageType::kLink ||
+             type == MessageType::kUnlink;
     };
     std::optional<ErrorCode> started;
     client_.start([&](const Result<Unit>& result) { started = result.code(); });
@@ -26,12 +31,23 @@ class ClientAttributesTest : public testing::Test {
     std::optional<ErrorCode> opened;
     client_.open(kFile, {}, [&](const Result<OpenedFile>& file) { opened = file.code(); });
     EXPECT_TRUE(run_until([&] { return opened == ErrorCode::kOk; }));
+    EXPECT_TRUE(look_up("name"));
+    answer(0, cluster_.files[kFile].attributes.data_version, kFirstNotice);
+    EXPECT_TRUE(run_until([&] { return client_.kept_attributes(kFile).has_value(); }));
+    asked_.reset();
+  }
+  // False: the master is not asked.
+  bool look_up(
+      const std::string& name, Done<Attributes> done = [](const Result<Attributes>&) {}) {
+    client_.lookup(kParent, name, std::move(done));
+    return run_until([&] { return asked_.has_value(); });
   }
   bool run_until(const std::function<bool()>& predicate) {
     return cluster_.events.run_until(predicate, std::chrono::minutes(1));
   }
-  void answer(std::uint64_t size_bytes, std::uint64_t data_version) {
+  void answer(std::uint64_t size_bytes, std::uint64_t data_version, std::uint64_t lease = 0) {
     EntryReply reply;
+    reply.lease = lease;
     reply.attributes = cluster_.files[kFile].attributes;
     reply.attributes.size_bytes = size_bytes;
     reply.attributes.data_version = data_version;
@@ -49,15 +65,34 @@ class ClientAttributesTest : public testing::Test {
 // It is not kept. But what was known before is older.
 TEST_F(ClientAttributesTest, an_answer_that_crossed_a_notice_is_what_the_asker_is_told) {
   std::optional<Attributes> found;
-  client_.lookup(kParent, "name", [&](Result<Attributes> answer) { found = *answer; });
-  ASSERT_TRUE(run_until([&] { return asked_.has_value(); }));
+  ASSERT_TRUE(look_up("other", [&](Result<Attributes> answer) { found = *answer; }));
   ASSERT_TRUE(cluster_.notify({.inode = kFile, .contents = false, .names = {}, .new_names = {}}));
-  cluster_.events.run_for(std::chrono::milliseconds(10));
-  ASSERT_FALSE(client_.kept_attributes(kFile)) << "the notice was not heard";
+  ASSERT_TRUE(run_until([&] { return !client_.kept_attributes(kFile); }));
 
   answer(4096, cluster_.files[kFile].attributes.data_version + 1);
   ASSERT_TRUE(run_until([&] { return found.has_value(); }));
   EXPECT_EQ(found->size_bytes, 4096u);
+}
+
+// Another client may know already that the change was made.
+TEST_F(ClientAttributesTest, while_an_own_change_is_under_way_attributes_are_asked_for) {
+  client_.link(kFile, kParent, "other", [](const Result<Attributes>&) {});
+  EXPECT_FALSE(client_.kept_attributes(kFile));
+
+  cluster_.files[kFile].attributes.uid = 42;
+  std::optional<Attributes> found;
+  client_.get_attributes(kFile, [&](Result<Attributes> answer) { found = *answer; });
+  ASSERT_TRUE(run_until([&] { return found.has_value(); }));
+  EXPECT_EQ(found->uid, 42u);
+}
+
+TEST_F(ClientAttributesTest, while_an_own_change_is_under_way_its_names_are_asked_for) {
+  ASSERT_GT(client_.name_keeps_for(kParent, "name", kFile), Duration{});
+  ASSERT_FALSE(look_up("name"));
+
+  client_.unlink(kParent, "name", [](const Result<Unit>&) {});
+  EXPECT_EQ(client_.name_keeps_for(kParent, "name", kFile), Duration{});
+  EXPECT_TRUE(look_up("name"));
 }
 
 }  // namespace

@@ -1,0 +1,44 @@
+// What this client's own changes that are under way may be changing at this moment.
+//
+// The master tells other clients of a change and then makes it, and they may know the outcome
+// before its answer is here (a message may be lost, and be sent again much later). Nobody tells the
+// changing client. So while a change is under way, what is kept of what it concerns answers no
+// questions: the master does.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/ids.h"
+#include "proto/lease_messages.h"
+
+namespace dfs::client {
+
+struct ConcernedByChange {
+  std::vector<std::pair<InodeId, std::string>> names;  // in which directory
+  std::vector<InodeId> inodes;
+  // And one more that is not known, which a name stands for.
+  bool any_inode = false;
+};
+
+class OwnChanges {
+ public:
+  void begin(const ConcernedByChange& what);
+  void end(const ConcernedByChange& what);
+
+  bool concern(InodeId inode) const { return any_inode_ > 0 || inodes_.contains(inode); }
+  bool concern(InodeId directory, const std::string& name) const {
+    return !names_.empty() && names_.contains({directory, name});
+  }
+
+ private:
+  // How many changes under way concern each.
+  std::map<std::pair<InodeId, std::string>, std::uint32_t> names_;
+  std::map<InodeId, std::uint32_t> inodes_;
+  std::uint32_t any_inode_ = 0;
+};
+
+}  // namespace dfs::client
