@@ -70,14 +70,15 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
           finish_create(id, current(reply->attributes), flags, done);
           return;
         }
-        fetch_attributes(id, inode, [this, id, inode, flags, done](Result<Attributes> now) {
+        const auto found = [this, id, inode, flags, done](Result<Attributes> now) {
           if (now) {
             finish_create(id, *now, flags, done);
           } else {
             unhold(inode);
             done(std::move(now).error());
           }
-        });
+        };
+        fetch_attributes(id, inode, found, true);
       });
   return id;
 }

@@ -1,7 +1,6 @@
 // The insides of Client: one object over the session link, the caches, the reader and the
-// write-back. Its methods are in client_session.cc (start, stop, revalidation, operations),
-// client_namespace.cc (names and attributes), client_files.cc (open files), client_ranges.cc and
-// client_locks.cc; what waits, in client_waits.cc.
+// write-back. Its methods are in client_session.cc (start, stop, operations), client_namespace.cc
+// (names, attributes), client_{files,ranges,locks}.cc, and client_waits.cc (what waits).
 #pragma once
 
 #include <map>
@@ -90,8 +89,8 @@ class Client::Impl {
   bool master_answers() const { return master_.is_up(); }
 
  private:
-  // --- Operations: what can be interrupted, and how; what they wait for (client_waits.cc) --------
-  // A new operation; its callback is to go through tracked().
+  // --- Operations: what can be interrupted, and how. Their callbacks go through tracked()
+  // ---------
   OperationId begin(const char* name, InodeId inode);
   void set_step(OperationId id, Step step, std::uint64_t number, std::function<void()> interrupt);
   bool does_anything_wait() const;
@@ -116,19 +115,20 @@ class Client::Impl {
   }
   // Calls the master as a step of operation `id`. `done` is given the reply and when it was asked.
   template <class Request, class Handler>
-  void ask(OperationId id, const Request& request, Handler done) {
+  void ask(OperationId id, const Request& request, Handler done,
+           bool after_pins = kCanFreeInode<Request>) {
     const MonoTime sent_at = world_.scheduler.now();
     ConcernedByChange concerned;
     if constexpr (kIsKept<Request>) {
       concerned = concerned_by(lease_changes_of(request), kChangesNamed<Request>);
       own_changes_.begin(concerned);
     }
-    const CallId call = master_.call(
-        request, [this, done = std::move(done), sent_at,
-                  concerned = std::move(concerned)](Result<typename Request::Reply> reply) {
-          own_changes_.end(concerned);
-          done(std::move(reply), sent_at);
-        });
+    auto answered = [this, done = std::move(done), sent_at,
+                     concerned = std::move(concerned)](Result<typename Request::Reply> reply) {
+      own_changes_.end(concerned);
+      done(std::move(reply), sent_at);
+    };
+    const CallId call = master_.call(request, std::move(answered), after_pins);
     set_step(id, Step::kAsks, call.value, [this, call] { master_.interrupt(call); });
   }
   // The same when only a field of the reply is wanted.
@@ -155,7 +155,8 @@ class Client::Impl {
   Attributes merged(Attributes attributes) const;
   // The best known now of an inode the master just answered about.
   Attributes current(const Attributes& answered) const;
-  void fetch_attributes(OperationId id, InodeId inode, Done<Attributes> done);
+  void fetch_attributes(OperationId id, InodeId inode, Done<Attributes> done,
+                        bool after_pins = false);
   void change_attributes(OperationId id, const AttributeChange& change, Done<Attributes> done);
   // A change that commits under way would undo, or that cuts what is buffered.
   void change_when_settled(OperationId id, const AttributeChange& change, Done<Attributes> done);

@@ -80,19 +80,20 @@ OperationId Client::Impl::get_attributes(InodeId inode, Done<Attributes> done) {
   return id;
 }
 
-void Client::Impl::fetch_attributes(OperationId id, InodeId inode, Done<Attributes> done) {
-  ask(id, GetAttributesRequest{inode},
-      [this, inode, done = std::move(done)](auto reply, MonoTime sent_at) {
-        if (!reply) {
-          if (reply.code() == ErrorCode::kStale) {
-            inodes_.erase(inode);
-          }
-          done(std::move(reply).error());
-          return;
-        }
-        inodes_.learn(reply->attributes, master_.leases().told(sent_at, reply->lease));
-        done(current(reply->attributes));
-      });
+void Client::Impl::fetch_attributes(OperationId id, InodeId inode, Done<Attributes> done,
+                                    bool after_pins) {
+  const auto answered = [this, inode, done = std::move(done)](auto reply, MonoTime sent_at) {
+    if (!reply) {
+      if (reply.code() == ErrorCode::kStale) {
+        inodes_.erase(inode);
+      }
+      done(std::move(reply).error());
+      return;
+    }
+    inodes_.learn(reply->attributes, master_.leases().told(sent_at, reply->lease));
+    done(current(reply->attributes));
+  };
+  ask(id, GetAttributesRequest{inode}, answered, after_pins);
 }
 
 OperationId Client::Impl::set_attributes(AttributeChange change, Done<Attributes> done) {

@@ -51,7 +51,7 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
           {.is_dirty =
                [this](InodeId inode) { return write_back_.dirty_attributes(inode).has_value(); },
            .taken = [this](InodeId inode) { write_back_.lease_taken(inode); },
-           .settled = [this](InodeId inode) { write_back_.lease_settled(inode); },
+           .settled = [this](InodeId) { write_back_.lease_settled(); },
            .is_open = [this](InodeId inode) { return open_inodes_.contains(inode); },
            .refused = [this](InodeId inode,
                              const Error& error) { write_back_.lease_refused(inode, error); }}),

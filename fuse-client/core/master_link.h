@@ -51,8 +51,10 @@ class MasterLink {
   // Waits through restarts of the master. When the session expired meanwhile, a new one is opened:
   // reads and repeatable changes are then repeated in it, another change fails with
   // kSessionExpired, its outcome unknown. Precondition: start() succeeded.
+  // `after_pins`: not sent before the master has answered for every pin made until now.
   template <class Request>
-  CallId call(const Request& request, Done<typename Request::Reply> done);
+  CallId call(const Request& request, Done<typename Request::Reply> done,
+              bool after_pins = kCanFreeInode<Request>);
 
   // Gives up waiting while the master is unreachable, or for a read at any time: the callback runs
   // with kInterrupted. A change that waits at the master for other clients is withdrawn, one that
@@ -209,7 +211,8 @@ class MasterLink {
 };
 
 template <class Request>
-CallId MasterLink::call(const Request& request, Done<typename Request::Reply> done) {
+CallId MasterLink::call(const Request& request, Done<typename Request::Reply> done,
+                        bool after_pins) {
   using Reply = typename Request::Reply;
   const CallId id{next_call_++};
   std::shared_ptr<const Request> kept;
@@ -224,7 +227,7 @@ CallId MasterLink::call(const Request& request, Done<typename Request::Reply> do
   }
   call.is_change = kIsChange<Request>;
   call.is_repeatable = kIsRepeatable<Request>;
-  call.pins_needed = kCanFreeInode<Request> ? pin_generation_ : 0;
+  call.pins_needed = after_pins ? pin_generation_ : 0;
   call.send = [this, id, kept, done](const CallOptions& options) {
     return rpc_.call(*kept, options, [this, id, done](Result<RpcReply<Reply>> reply) {
       if (!finish(id, reply.code(), reply ? reply->stamp : ChangeStamp{},

@@ -56,10 +56,8 @@ void WriteBack::lease_taken(InodeId inode) {
   impl_->queue.retry();
 }
 
-void WriteBack::lease_settled(InodeId inode) {
-  impl_->flusher.lease_taken(inode);
-  impl_->queue.retry_soon();
-}
+// What was written under a lease that is lost stays uncommitted until one was taken anew.
+void WriteBack::lease_settled() { impl_->queue.retry_soon(); }
 
 void WriteBack::lease_refused(InodeId inode, const Error& error) {
   impl_->flusher.lease_refused(inode, error);

@@ -120,7 +120,8 @@ class WriteBack {
   // After want_lease: the file may be written, and commits refused for the lack of a lease are sent
   // again. Or it may not: with kLeaseLost what is dirty is lost, else what waits fails as well.
   void lease_taken(InodeId inode);
-  void lease_settled(InodeId inode);  // the same, and what waits tries again later
+  // What waits tries again soon.
+  void lease_settled();
   void lease_refused(InodeId inode, const Error& error);
 
   // The file's mtime was set (utimens) after everything written so far: commits of those bytes

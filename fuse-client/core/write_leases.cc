@@ -222,7 +222,7 @@ void WriteLeases::lost(InodeId inode) {
 }
 
 void WriteLeases::lose(InodeId inode, File& file) {
-  if (file.is_held && events_.is_dirty(inode)) {
+  if (file.data_version == 0 && events_.is_dirty(inode)) {
     file.data_version = file.noted_version == 0 ? kUnknownVersion : file.noted_version;
   }
   file.is_held = false;

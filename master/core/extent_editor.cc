@@ -19,7 +19,7 @@ Result<InodeRow> require_file(OpContext& context, InodeId inode) {
   // Unlinked: it lives as long as somebody has it open; after that it is being taken apart.
   DFS_TRY(const auto orphans, context.store.scan_orphans(InodeId{inode.value - 1}, 1));
   if (orphans.empty() || orphans.front().inode != inode ||
-      context.sessions.may_free(orphans.front(), context.now)) {
+      context.sessions.may_free(orphans.front())) {
     return make_error(ErrorCode::kStale, "the inode is being freed");
   }
   return row;

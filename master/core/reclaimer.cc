@@ -97,7 +97,7 @@ Status Reclaimer::free_one(OpContext& context, Slice& slice, const OrphanRow& or
                            ChunkChanges& changes) {
   --slice.rows_left;
   DFS_TRY(const auto inode, context.store.inode(orphan.inode));
-  if (inode && !context.sessions.may_free(orphan, context.now)) {
+  if (inode && !context.sessions.may_free(orphan)) {
     slice.after = orphan.inode;
     return ok();
   }

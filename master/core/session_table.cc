@@ -20,18 +20,6 @@ constexpr MonoTime kToldByClient{};
 constexpr std::uint64_t kAcknowledgeStep = 64;
 static_assert(kAcknowledgeStep < kKeptRepliesMax / 2);
 
-// How far apart two times are. A wall clock may step back; then a distance still passes.
-Duration distance(const Timestamp& left, const Timestamp& right) {
-  const Timestamp& early = std::min(left, right);
-  const Timestamp& late = std::max(left, right);
-  constexpr std::int64_t kSecondsMax = 1'000'000;  // more than anybody asks about
-  if (late.seconds - early.seconds > kSecondsMax) {
-    return std::chrono::seconds(kSecondsMax);
-  }
-  return std::chrono::seconds(late.seconds - early.seconds) +
-         std::chrono::nanoseconds(late.nanoseconds) - std::chrono::nanoseconds(early.nanoseconds);
-}
-
 }  // namespace
 
 SessionTable::SessionTable(World world, InternalOperations& operations, std::uint64_t incarnation,
@@ -136,6 +124,7 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
     auto session = std::make_shared<Session>();
     session->nonce = request.nonce;
     session->client_name = request.client_name;
+    session->told = session->told_before = context.now;
     sessions_[id] = std::move(session);
     by_nonce_[request.nonce] = id;
     context.on_rollback([this, id, nonce = request.nonce] {
@@ -176,6 +165,7 @@ Result<KeepAliveReply> SessionTable::keep_alive(OpContext& context,
     return make_error(ErrorCode::kBusy, "the session has too many files open");
   }
   session.keep_alive_sequence = request.sequence;
+  session.told_before = std::exchange(session.told, context.now);
   take_waits(session, request);
   if (request.full) {
     replace_pins(session, request);
@@ -353,13 +343,15 @@ void SessionTable::forget(OpContext& context, SessionId id) {
   });
 }
 
-bool SessionTable::may_free(const OrphanRow& orphan, Timestamp now) const {
+// Who opened the file before it was removed pinned it before, too, and has said so with each
+// keep-alive sent since. Who is not heard of is waited for as long as its session lasts.
+bool SessionTable::may_free(const OrphanRow& orphan) const {
   if (!not_told_yet_.empty() || pin_counts_.contains(orphan.inode)) {
     return false;
   }
-  const bool nobody_else = sessions_.empty() || (sessions_.size() == 1 &&
-                                                 sessions_.begin()->first == orphan.unlinked_by);
-  return nobody_else || distance(now, orphan.since) >= kOrphanRest;
+  return std::all_of(sessions_.begin(), sessions_.end(), [&](const auto& session) {
+    return session.first == orphan.unlinked_by || session.second->told_before > orphan.since;
+  });
 }
 
 void SessionTable::schedule_expiry() {

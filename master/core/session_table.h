@@ -30,9 +30,6 @@
 
 namespace dfs::master {
 
-// An unlinked inode that another client may just be opening from its caches is kept this long.
-inline constexpr std::chrono::milliseconds kOrphanRest{3000};
-
 class SessionTable {
  public:
   struct Options {
@@ -103,7 +100,7 @@ class SessionTable {
   // Whether the orphan's contents may go: nobody has it open, and nobody can be about to open it
   // who looked the name up before it was removed. For orphans that are inodes; the windows left of
   // a truncation (no inode row) need not ask.
-  bool may_free(const OrphanRow& orphan, Timestamp now) const;
+  bool may_free(const OrphanRow& orphan) const;
 
  private:
   struct Session {
@@ -112,6 +109,9 @@ class SessionTable {
     std::uint64_t heard_acknowledged = 0;  // the newest heard
     MonoTime heard{};
     std::uint64_t keep_alive_sequence = 0;  // the newest seen
+    // When the newest came, and the one before: that was answered before the newest was sent.
+    Timestamp told;
+    Timestamp told_before;
     // When the pin was made by this master (a new inode), or zero when the client told it.
     std::unordered_map<InodeId, MonoTime> pins;
     std::string client_name;

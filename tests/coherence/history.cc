@@ -10,12 +10,12 @@ namespace {
 
 constexpr std::string_view kHead = "dfs-coherence-1";
 
-constexpr std::array<std::string_view, 27> kKindNames = {
-    "create",   "open",      "lookup",   "unlink",   "rename", "rename-noreplace",
-    "exchange", "link",      "stat",     "list",     "fstat",  "write",
-    "read",     "truncate",  "append",   "read-all", "lock",   "try-lock",
-    "unlock",   "link-open", "punch",    "allocate", "copy",   "sync",
-    "lose",     "set-xattr", "get-xattr"};
+constexpr std::array<std::string_view, 28> kKindNames = {
+    "create",   "open",      "lookup",    "unlink",   "rename", "rename-noreplace",
+    "exchange", "link",      "stat",      "list",     "fstat",  "write",
+    "read",     "truncate",  "append",    "read-all", "lock",   "try-lock",
+    "unlock",   "link-open", "punch",     "allocate", "copy",   "sync",
+    "lose",     "set-xattr", "get-xattr", "hide"};
 
 std::string word_or_dash(const std::string& word) { return word.empty() ? "-" : word; }
 

@@ -45,6 +45,7 @@ enum class Kind : std::uint8_t {
   kLose,      // not an operation: the client of the mount died, or told that it lost writes
   kSetXattr,  // value 0: it is removed
   kGetXattr,
+  kHide,  // not an operation: the session of the mount was over, and its client goes on in another
 };
 
 std::string_view to_string(Kind kind);

@@ -14,6 +14,7 @@
 //    parts of several writes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -98,10 +99,12 @@ class Directory final : public Object {
 // What the client of a mount buffers is lost when it dies. So of files written by mounts that lost
 // something (kLose in their history) a state also says what may be lost: only one mount can have
 // that at a time, since whoever else asks for the file has it stored first.
+//
+// A client whose session was over stores what it had buffered in its next one, if nobody changed
+// the file in between; until then others do not see it (kHide). If somebody did, it is lost, and a
+// sync by that mount must say so (kLose).
 
-// A file of a few slots; empty at first. A state is its size and the id in each slot; and, if
-// something may be lost, the mount that has it, the size that is stored, and pairs of a slot and an
-// id that was there before.
+// A file of a few slots; empty at first.
 class SlotFile final : public Object {
  public:
   using Mounts = std::set<std::uint32_t>;
@@ -115,37 +118,39 @@ class SlotFile final : public Object {
   std::string describe(const State& state) const override;
 
  private:
-  bool is_stored_by(const State& state, const Operation& op) const;
-  State stored(const State& state) const;
-  Stage told(const State& state, const Operation& op, Stage stage) const;
-  void write(State& state, const Operation& op) const;
-  void put(State& state, std::uint64_t slot, std::uint64_t id) const;
-  void cut(State& state, std::uint64_t size) const;
-  void truncate(State& state, std::uint64_t size) const;
-  void lose(const State& state, std::vector<Step>& steps) const;
+  class Unpacked;
+  Stage told_by(const Unpacked& file, const Operation& op, Stage stage) const;
+  Stage told(std::uint64_t size, const std::vector<std::uint64_t>& ids, const Operation& op,
+             Stage stage) const;
+  bool change(Unpacked& file, const Operation& op, std::vector<Step>& steps) const;
+  void write(Unpacked& file, const Operation& op) const;
+  void lose(Unpacked file, const Operation& op, std::vector<Step>& steps) const;
+  void hide(Unpacked file, const Operation& op, Stage stage, std::vector<Step>& steps) const;
 
   const std::uint32_t slots_, bytes_;
   const Mounts losing_;
 };
 
-// A file that is only appended to; empty at first. A state is the mount that may lose something of
-// it or 0, how many records are stored then, and the ids in it.
+// A file that is only appended to; empty at first.
 class AppendFile final : public Object {
  public:
   using Mounts = std::set<std::uint32_t>;
   explicit AppendFile(std::uint32_t record_bytes, Mounts losing = {})
       : bytes_(record_bytes), losing_(std::move(losing)) {}
 
-  State initial() const override { return State(kIds, 0); }
+  State initial() const override { return State(kHeadWords, 0); }
   Stage observe(const State& state, const Operation& op, Stage stage) const override;
   void steps(const State& state, const Operation& op, Stage stage,
              std::vector<Step>& steps) const override;
   std::string describe(const State& state) const override;
 
  private:
-  static constexpr std::size_t kIds = 2;
-  bool is_stored_by(const State& state, const Operation& op) const;
-  Stage told(const State& state, const Operation& op, Stage stage) const;
+  static constexpr std::ptrdiff_t kHeadWords = 4;
+  class Unpacked;
+  Stage told_by(const Unpacked& file, const Operation& op, Stage stage) const;
+  Stage told(const std::vector<std::uint64_t>& ids, const Operation& op, Stage stage) const;
+  void lose(Unpacked file, const Operation& op, std::vector<Step>& steps) const;
+  void hide(Unpacked file, const Operation& op, Stage stage, std::vector<Step>& steps) const;
 
   const std::uint32_t bytes_;
   const Mounts losing_;

@@ -22,7 +22,8 @@ bool is_of_contents(Kind kind) {
     case Kind::kAllocate:
     case Kind::kCopy:
     case Kind::kSync:
-    case Kind::kLose: return true;
+    case Kind::kLose:
+    case Kind::kHide: return true;
     default: return false;
   }
 }
@@ -96,7 +97,7 @@ Part file_part(std::uint64_t inode, History history) {
       slots = std::max(slots, static_cast<std::uint32_t>(op.value) + 1);
     }
     bytes = std::max(bytes, op.bytes);
-    if (op.kind == Kind::kLose) {
+    if (op.kind == Kind::kLose || op.kind == Kind::kHide) {
       losing.insert(op.mount);
     }
   }
@@ -162,7 +163,7 @@ Result<std::vector<Part>> take_apart(const History& history) {
       locks[op.slot].push_back(op);
     } else if (is_of_xattr(op.kind)) {
       xattrs[op.file].push_back(op);
-    } else if (op.kind == Kind::kLose) {
+    } else if (op.kind == Kind::kLose || op.kind == Kind::kHide) {
       losses.push_back(op);
     } else if (const std::uint64_t file = file_of(op); file != 0) {
       files[file].push_back(op);

@@ -12,6 +12,7 @@
 namespace dfs::sim {
 namespace {
 
+using coherence::History;
 using coherence::Kind;
 using coherence::Operation;
 
@@ -19,7 +20,23 @@ constexpr std::size_t kTornValuesMax = 4;
 // What is open at the end of a history need not be forgotten: every operation is settled.
 constexpr std::chrono::hours kForgetAfter{24};
 constexpr std::size_t kXattrBytes = 40;
+// By then whoever gave up a lock has told the master, or has no session any more.
+constexpr std::chrono::seconds kLockLinger{40};
 constexpr std::size_t kConfigurationsMax = 300'000;
+
+bool is_change_of_master(Kind kind) {
+  switch (kind) {
+    case Kind::kWrite:
+    case Kind::kAppend:
+    case Kind::kSync:
+    case Kind::kLose:
+    case Kind::kHide:
+    case Kind::kLock:
+    case Kind::kTryLock:
+    case Kind::kUnlock: return false;
+    default: return !is_reading(kind);
+  }
+}
 
 }  // namespace
 
@@ -105,6 +122,14 @@ void SharedStory::drop(Ticket ticket) {
   }
 }
 
+void SharedStory::drop_lock(Ticket ticket) {
+  if (ticket.era == era_) {
+    Operation& op = history_.at(ticket.index);
+    op.process = next_process_++;
+    op.settled_ns = ns(events_.now() + kLockLinger);
+  }
+}
+
 void SharedStory::settle(Ticket ticket) {
   if (ticket.era == era_) {
     history_.at(ticket.index).settled_ns = now_ns();
@@ -113,13 +138,25 @@ void SharedStory::settle(Ticket ticket) {
 
 // --- Clients -------------------------------------------------------------------------------------
 
-void SharedStory::add_loss(const Client& client, std::uint64_t inode, MonoTime from) {
+void SharedStory::add_loss(const Client& client, Kind kind, std::uint64_t inode, MonoTime from) {
   Operation loss;
-  loss.kind = Kind::kLose;
+  loss.kind = kind;
   loss.mount = client.mount;
   loss.file = inode;
   loss.invoked_ns = ns(from);
   history_.push_back(loss);
+}
+
+// Since when what it buffers may be gone.
+MonoTime SharedStory::lost_since(const Client& client) const {
+  MonoTime since = client.over_since.value_or(client.may_be_over_since.value_or(events_.now()));
+  for (const Operation& op : history_) {
+    const bool is_open = op.kind == Kind::kHide && op.settled_ns == coherence::kNever;
+    if (is_open && op.mount == client.mount) {
+      since = std::min(since, MonoTime(std::chrono::nanoseconds(op.invoked_ns)));
+    }
+  }
+  return since;
 }
 
 void SharedStory::died(std::size_t index) {
@@ -127,7 +164,7 @@ void SharedStory::died(std::size_t index) {
   if (client.in_doubt_since) {
     begin_era(*client.in_doubt_since);
   } else {
-    add_loss(client, 0, client.over_since.value_or(events_.now()));
+    add_loss(client, Kind::kLose, 0, lost_since(client));
   }
   client = Client();
   client.mount = next_mount_++;
@@ -141,15 +178,42 @@ void SharedStory::session_is_over(std::size_t index) {
   }
 }
 
+void SharedStory::master_started() {
+  for (Client& client : clients_) {
+    if (!client.may_be_over_since) {
+      client.may_be_over_since = events_.now();
+    }
+  }
+}
+
+// One that is asked for again in the next session may have been given in the one that was over, and
+// then have been lost with it.
+void SharedStory::repeat_locks(const Client& client) {
+  History given;
+  for (const Operation& op : history_) {
+    const bool is_open =
+        op.completed_ns == coherence::kNever && op.settled_ns == coherence::kNever && op.error == 0;
+    const bool is_lock = op.kind == Kind::kLock || op.kind == Kind::kTryLock;
+    if (is_open && is_lock && op.mount == client.mount) {
+      given.push_back(op);
+      given.back().process = next_process_++;
+      given.back().settled_ns = now_ns();
+    }
+  }
+  history_.insert(history_.end(), given.begin(), given.end());
+}
+
 // What is open says itself what it has lost.
 void SharedStory::lost_session(std::size_t index, const std::set<std::uint64_t>& open) {
   Client& client = clients_.at(index);
   client.has_lost_session = true;
   client.is_sure = false;
+  client.lost_since = lost_since(client);
   if (client.in_doubt_since) {
     begin_era(*client.in_doubt_since);
-    return;
   }
+  client.over_since.reset();
+  client.may_be_over_since.reset();
   std::set<std::uint64_t> closed;
   for (const Operation& op : history_) {
     const bool is_write = op.kind == Kind::kWrite || op.kind == Kind::kAppend;
@@ -157,19 +221,21 @@ void SharedStory::lost_session(std::size_t index, const std::set<std::uint64_t>&
       closed.insert(op.file);
     }
   }
+  repeat_locks(client);
+  add_loss(client, Kind::kHide, 0, client.lost_since);
   for (const std::uint64_t inode : closed) {
-    add_loss(client, inode, client.over_since.value_or(client.mounted_at));
+    add_loss(client, Kind::kLose, inode, client.lost_since);
   }
 }
 
 void SharedStory::told_loss(std::size_t index, std::uint64_t inode) {
-  const Client& client = clients_.at(index);
-  add_loss(client, inode, client.over_since.value_or(client.mounted_at));
+  add_loss(clients_.at(index), Kind::kLose, inode, clients_.at(index).lost_since);
 }
 
 void SharedStory::losses_are_over(std::size_t index) {
   for (Operation& op : history_) {
-    if (op.kind == Kind::kLose && op.mount == clients_.at(index).mount) {
+    const bool is_loss = op.kind == Kind::kLose || op.kind == Kind::kHide;
+    if (is_loss && op.mount == clients_.at(index).mount) {
       op.settled_ns = std::min(op.settled_ns, now_ns());
     }
   }
@@ -182,12 +248,24 @@ void SharedStory::answered(std::size_t client, MonoTime asked_at) {
   if (doubt && asked_at > *doubt) {
     doubt.reset();
   }
+  auto& over = clients_.at(client).may_be_over_since;
+  if (over && asked_at > *over) {
+    over.reset();
+  }
+}
+
+// Others may have seen what is lost now, and is made again in another way.
+bool SharedStory::is_change_under_way() const {
+  return std::any_of(history_.begin(), history_.end(), [](const Operation& op) {
+    return op.completed_ns == coherence::kNever && op.settled_ns == coherence::kNever &&
+           op.error == 0 && is_change_of_master(op.kind);
+  });
 }
 
 void SharedStory::master_lost_power() {
   const bool are_sure = std::all_of(clients_.begin(), clients_.end(),
                                     [](const Client& client) { return client.is_sure; });
-  if (!are_sure) {
+  if (!are_sure || is_change_under_way()) {
     begin_era(events_.now());
   }
   for (Client& client : clients_) {
@@ -207,8 +285,8 @@ void SharedStory::begin_era(MonoTime from) {
   }
   // Who has not heard yet that its session was over has not told yet what it lost.
   for (const Client& client : clients_) {
-    if (client.over_since && *client.over_since < from) {
-      add_loss(client, 0, *client.over_since);
+    if (lost_since(client) < from) {
+      add_loss(client, Kind::kLose, 0, lost_since(client));
     }
   }
   check();
@@ -231,7 +309,9 @@ void SharedStory::check() {
     const auto found =
         coherence::check(*part.object, part.history,
                          {.forget_after = kForgetAfter, .configurations_max = kConfigurationsMax});
-    if (found) {
+    if (found && found->is_undecided) {
+      ++undecided_;
+    } else if (found) {
       contradict_(coherence::report(part, *found));
       return;
     }

@@ -46,6 +46,9 @@ class SharedStory {
   void complete(Ticket ticket, const coherence::Operation& answered);
   // It was surely not made, and told nothing.
   void drop(Ticket ticket);
+  // The same of a lock: it may have been taken for a while, until the master hears that nobody
+  // wants it any more.
+  void drop_lock(Ticket ticket);
   // It was made by now, or never will be.
   void settle(Ticket ticket);
 
@@ -53,6 +56,8 @@ class SharedStory {
   void died(std::size_t client);
   // The master ended a session of it, or of one before it. It may not know yet.
   void session_is_over(std::size_t client);
+  // Whose session it had ended when it died is not known.
+  void master_started();
   // It has a new session, the old one was over. `open`: its files that are open.
   void lost_session(std::size_t client, const std::set<std::uint64_t>& open);
   // It said that writes of this file are lost.
@@ -72,6 +77,8 @@ class SharedStory {
   // The same of an earlier era: nothing in it may be what nobody wrote.
   void found_earlier(std::uint64_t era, const ObservedTree& tree);
   void check();
+  // Parts of histories in which too much was possible at once to judge them.
+  std::size_t undecided() const { return undecided_; }
   std::size_t operations_count() const { return operations_; }
 
  private:
@@ -84,11 +91,16 @@ class SharedStory {
     std::optional<MonoTime> in_doubt_since;
     // When its session was over, if it was; what it had buffered may be lost since.
     std::optional<MonoTime> over_since;
+    std::optional<MonoTime> may_be_over_since;
+    MonoTime lost_since{};  // the same of its last one
   };
 
   std::int64_t now_ns() const { return ns(events_.now()); }
   static std::int64_t ns(MonoTime time);
-  void add_loss(const Client& client, std::uint64_t inode, MonoTime from);
+  void add_loss(const Client& client, coherence::Kind kind, std::uint64_t inode, MonoTime from);
+  MonoTime lost_since(const Client& client) const;
+  void repeat_locks(const Client& client);
+  bool is_change_under_way() const;
   // What happened from then on is no part of this history.
   void begin_era(MonoTime from);
   void add_found(coherence::Operation op);
@@ -101,6 +113,7 @@ class SharedStory {
   std::uint32_t next_mount_ = 1;
   std::uint32_t next_process_ = 1;
   std::size_t operations_ = 0;
+  std::size_t undecided_ = 0;
   std::vector<Client> clients_;
   coherence::History history_;
   std::set<std::uint64_t> written_;  // in any era

@@ -33,6 +33,8 @@ int errno_of(ErrorCode code) {
   }
 }
 
+bool is_locking(Kind kind) { return kind == Kind::kLock || kind == Kind::kTryLock; }
+
 bool is_change_of_master(Kind kind) {
   switch (kind) {
     case Kind::kUnlink:
@@ -237,9 +239,12 @@ void Sharer::sync_next(std::vector<OpenFile> files) {
   }
   const OpenFile file = files.back();
   files.pop_back();
-  in_client([this, file, files = std::move(files)](client::Client& client) {
-    client.sync(file.handle, answer<Unit>([this, file, files](Result<Unit> synced) {
+  const Operation sync = make_on(Kind::kSync, file);
+  const SharedStory::Ticket ticket = story_.begin(sync, options_.client);
+  in_client([this, file, sync, ticket, files = std::move(files)](client::Client& client) {
+    client.sync(file.handle, answer<Unit>([this, file, sync, ticket, files](Result<Unit> synced) {
                   host_.events().trace(static_cast<std::uint64_t>(synced.code()));
+                  synced ? story_.complete(ticket, sync) : story_.drop(ticket);
                   if (!synced && story_.has_lost_session(options_.client)) {
                     story_.told_loss(options_.client, file.inode);
                   } else if (!synced && era_ == story_.era()) {
@@ -307,14 +312,13 @@ bool Sharer::is_excused(ErrorCode code) const {
 
 bool Sharer::is_not_made(const Operation& op, ErrorCode code) const {
   const bool is_buffered = op.kind == Kind::kWrite || op.kind == Kind::kAppend;
-  const bool is_lock = op.kind == Kind::kLock || op.kind == Kind::kTryLock;
   const bool is_full = code == ErrorCode::kNoSpace && host_.may_be_full(issued_at_);
   // fallocate(2) says so while servers are away, too: their room is not counted.
   const bool may_lack_servers = code == ErrorCode::kNoSpace && host_.has_nuisances();
   return (is_full && is_buffered) || (may_lack_servers && op.kind == Kind::kAllocate) ||
          (code == ErrorCode::kNotSupported && op.kind == Kind::kCopy) ||
          (is_interrupted_ && code == ErrorCode::kInterrupted &&
-          (is_buffered || is_lock || is_reading(op.kind)));
+          (is_buffered || is_locking(op.kind) || is_reading(op.kind)));
 }
 
 void Sharer::finish(ErrorCode code) {
@@ -324,7 +328,7 @@ void Sharer::finish(ErrorCode code) {
     Operation& op = ops_[i];
     op.error = errno_of(code);
     if (is_not_made(op, code)) {
-      story_.drop(tickets_[i]);
+      is_locking(op.kind) ? story_.drop_lock(tickets_[i]) : story_.drop(tickets_[i]);
     } else if (is_unknown) {
       is_in_doubt_ = is_in_doubt_ || !is_reading(op.kind);
       unsettled_.push_back(tickets_[i]);

@@ -176,7 +176,8 @@ SimulationOutcome Simulation::run() {
                            events_.trace_hash(),
                            events_.events_run(),
                            nuisances_ != nullptr ? nuisances_->count() : 0,
-                           events_.elapsed()};
+                           events_.elapsed(),
+                           story_ != nullptr ? story_->undecided() : 0};
 }
 
 void Simulation::start_cluster() {
@@ -258,6 +259,9 @@ void Simulation::listen_to_clients() {
     clients_[i]->on_session_lost([this, i] { session_lost(i); });
   }
   master_->log().on_line([this](const std::string& line) {
+    if (story_ != nullptr && line.find("The master is serving") != std::string::npos) {
+      story_->master_started();
+    }
     for (std::size_t i = 0; story_ != nullptr && i < clients_.size(); ++i) {
       if (line.find("its session is over") != std::string::npos &&
           line.find("client=" + clients_[i]->host() + ":") != std::string::npos) {

@@ -40,6 +40,7 @@ struct SimulationOutcome {
   std::uint64_t events = 0;
   std::uint64_t nuisances = 0;
   Duration virtual_time{};
+  std::size_t undecided = 0;  // parts of shared histories that could not be judged
 };
 
 class Simulation {

@@ -13,12 +13,13 @@ using Ids = std::vector<std::uint64_t>;
 
 class FileHistory : public testing::Test, public Story {
  protected:
+  const std::set<std::uint32_t> kLosing{1, 3};
   bool are_slots_legal() {
-    SlotFile file(4, kSlotBytes, {1});
+    SlotFile file(4, kSlotBytes, kLosing);
     return !check(file, history());
   }
   bool are_appends_legal() {
-    AppendFile file(kRecordBytes, {1});
+    AppendFile file(kRecordBytes, kLosing);
     return !check(file, history());
   }
   bool are_locks_legal() {
@@ -197,6 +198,96 @@ TEST_F(FileHistory, of_lost_appends_a_beginning_is_left) {
   reads_all(6, 7, {11});
   EXPECT_TRUE(are_appends_legal());
   reads_all(8, 9, {12});
+  EXPECT_FALSE(are_appends_legal());
+}
+
+TEST_F(FileHistory, a_truncation_to_the_same_size_may_outlive_what_made_it_that_long) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  truncates(3, 4, kSlotBytes);
+  on_mount(1);
+  loses(5, 1);
+  reads(6, 7, 0, {0});
+  EXPECT_TRUE(are_slots_legal());
+}
+
+// --- What a client that lives keeps when its session is over
+// ---------------------------------------------------------------------
+
+TEST_F(FileHistory, what_a_client_kept_comes_back) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  hides(3, 1);
+  sees_size(4, 5, 0);
+  reads(6, 7, 0, {11});
+  EXPECT_TRUE(are_slots_legal());
+  sees_size(8, 9, 0);
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, what_a_client_kept_does_not_come_back_over_a_change_of_another) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  hides(3, 1);
+  sees_size(4, 5, 0);
+  writes(6, 7, 1, 12);
+  on_mount(2);
+  reads(8, 9, 0, {0});
+  EXPECT_TRUE(are_slots_legal());
+  reads(10, 11, 0, {11});
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, what_a_client_kept_is_stored_by_its_sync) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  hides(3, 1);
+  sees_size(4, 5, 0);
+  syncs(6, 7);
+  on_mount(1);
+  EXPECT_TRUE(are_slots_legal());
+  sees_size(8, 9, 0);
+  EXPECT_FALSE(are_slots_legal());
+}
+
+TEST_F(FileHistory, a_sync_does_not_hide_that_what_was_kept_is_lost) {
+  writes(1, 2, 0, 11);
+  on_mount(1);
+  hides(3, 1);
+  sees_size(4, 5, 0);
+  writes(6, 7, 1, 12);
+  on_mount(2);
+  reads(7, 8, 0, {0});
+  syncs(8, 9);
+  on_mount(1);
+  EXPECT_FALSE(are_slots_legal());
+  loses(3, 1);
+  EXPECT_TRUE(are_slots_legal());
+}
+
+TEST_F(FileHistory, kept_appends_come_back_when_those_of_another_are_lost) {
+  appends(1, 2, 11);
+  on_mount(1);
+  hides(3, 1);
+  appends(4, 5, 12);
+  on_mount(3);
+  reads_all(6, 7, {12});
+  on_mount(3);
+  EXPECT_TRUE(are_appends_legal());
+  loses(8, 3);
+  reads_all(9, 10, {11});
+  EXPECT_TRUE(are_appends_legal());
+}
+
+TEST_F(FileHistory, kept_appends_do_not_come_back_behind_those_of_another) {
+  appends(1, 2, 11);
+  on_mount(1);
+  hides(3, 1);
+  appends(4, 5, 12);
+  on_mount(2);
+  reads_all(6, 7, {12});
+  EXPECT_TRUE(are_appends_legal());
+  reads_all(8, 9, {12, 11});
   EXPECT_FALSE(are_appends_legal());
 }
 

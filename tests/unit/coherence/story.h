@@ -73,6 +73,9 @@ class Story {
   void loses(std::int64_t from, std::uint32_t mount) {
     add(from, kNever, Kind::kLose).mount = mount;
   }
+  void hides(std::int64_t from, std::uint32_t mount) {
+    add(from, kNever, Kind::kHide).mount = mount;
+  }
   void copies(std::int64_t from, std::int64_t to, std::uint32_t slot, std::uint32_t to_slot,
               std::uint64_t bytes) {
     Operation& op = on_file(from, to, Kind::kCopy, kSlotBytes);

@@ -144,7 +144,7 @@ TEST_F(Orphans, another_client_has_time_to_say_that_it_has_the_file_open) {
   other.open(2);
   const InodeId file = client->make_file("a");
   EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
-  run_for(kOrphanRest - seconds(1));
+  live(seconds(18), {client.get()});  // the other is cut off, and its session lasts
   ASSERT_TRUE(exists(file));
   ASSERT_TRUE(other.keep_alive({file}, {}));
   live(seconds(30), {client.get(), &other});
@@ -154,12 +154,22 @@ TEST_F(Orphans, another_client_has_time_to_say_that_it_has_the_file_open) {
   EXPECT_FALSE(exists(file));
 }
 
-TEST_F(Orphans, without_a_pin_the_file_goes_after_the_cache_time) {
+TEST_F(Orphans, a_keep_alive_that_was_under_way_says_nothing_of_the_file) {
   TestClient other(events, network, "other");
   other.open(2);
   const InodeId file = client->make_file("a");
   EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
-  live(kOrphanRest + seconds(2), {client.get(), &other});
+  ASSERT_TRUE(other.keep_alive({}, {}));
+  live(seconds(10), {client.get()});
+  EXPECT_TRUE(exists(file));
+}
+
+TEST_F(Orphans, without_a_pin_the_file_goes_when_every_client_was_heard_of) {
+  TestClient other(events, network, "other");
+  other.open(2);
+  const InodeId file = client->make_file("a");
+  EXPECT_EQ(client->unlink("a"), ErrorCode::kOk);
+  live(seconds(7), {client.get(), &other});
   EXPECT_FALSE(exists(file));
 }
 
