@@ -125,15 +125,17 @@ void Client::Impl::refresh_for_open(OperationId id, InodeId inode, OpenFlags fla
                                     Done<Attributes> done) {
   const Attributes* known = inodes_.attributes(inode);
   const bool will_read = known != nullptr && known->is_regular() && !flags.write;
+  // An own change that removes the file may have been sent before it was pinned.
+  const bool after_pins = own_changes_.concern(inode);
   if (!will_read) {
-    fetch_attributes(id, inode, std::move(done));
+    fetch_attributes(id, inode, std::move(done), after_pins);
     return;
   }
   // The same question with the first extents in its answer: the read that follows needs them.
   GetExtentsRequest request;
   request.inode = inode;
   request.length_bytes = kExtentWindowBytes;
-  ask(id, request, [this, done = std::move(done)](auto reply, MonoTime sent_at) {
+  const auto answered = [this, done = std::move(done)](auto reply, MonoTime sent_at) {
     if (!reply) {
       done(std::move(reply).error());
       return;
@@ -144,7 +146,8 @@ void Client::Impl::refresh_for_open(OperationId id, InodeId inode, OpenFlags fla
       return;
     }
     done(current(reply->attributes));
-  });
+  };
+  ask(id, request, answered, after_pins);
 }
 
 void Client::Impl::finish_open(OperationId id, const Attributes& attributes, OpenFlags flags,

@@ -257,16 +257,16 @@ void MasterLink::pump() {
 }
 
 bool MasterLink::may_send(const Call& call) const {
-  if (state_ != State::kOpen || is_replaying_ || call.not_before > world_.scheduler.now()) {
+  if (state_ != State::kOpen || is_replaying_ || call.not_before > world_.scheduler.now() ||
+      call.pins_needed > pin_confirmed_) {
     return false;
   }
   if (!call.is_change) {
     return true;
   }
   const bool has_number = call.sequence != 0 && call.session == session_;
-  return call.pins_needed <= pin_confirmed_ &&
-         (has_number ||
-          (next_sequence_ - acknowledged() <= kUnsettledMax && unsettled_bytes_ < kKeptBytesMax));
+  return has_number ||
+         (next_sequence_ - acknowledged() <= kUnsettledMax && unsettled_bytes_ < kKeptBytesMax);
 }
 
 void MasterLink::send(CallId id, Call& call) {

@@ -95,5 +95,15 @@ TEST_F(ClientAttributesTest, while_an_own_change_is_under_way_its_names_are_aske
   EXPECT_TRUE(look_up("name"));
 }
 
+// It may have been sent before the file was pinned.
+TEST_F(ClientAttributesTest, a_file_that_an_own_change_removes_is_not_opened_from_what_is_kept) {
+  client_.unlink(kParent, "name", [](const Result<Unit>&) {});
+  cluster_.files[kFile].attributes.uid = 42;
+  std::optional<OpenedFile> opened;
+  client_.open(kFile, {}, [&](Result<OpenedFile> file) { opened = std::move(*file); });
+  ASSERT_TRUE(run_until([&] { return opened.has_value(); }));
+  EXPECT_EQ(opened->attributes.uid, 42u);
+}
+
 }  // namespace
 }  // namespace dfs::client

@@ -129,10 +129,24 @@ TEST_F(MasterLinkTest, an_unlink_waits_until_the_pins_before_it_are_confirmed) {
   EXPECT_TRUE(answered(2));
 }
 
+TEST_F(MasterLinkTest, a_question_whether_a_pinned_inode_is_there_waits_for_its_pin) {
+  start();
+  is_silent_to_keep_alives_ = true;
+  link_.pin(InodeId{5});
+  bool is_answered = false;
+  link_.call(
+      GetAttributesRequest{InodeId{5}}, [&](const Result<AttributesReply>&) { is_answered = true; },
+      true);
+  events_.run_for(seconds(1));
+  EXPECT_EQ(seen(MessageType::kGetAttributes), 0u);
+  is_silent_to_keep_alives_ = false;
+  EXPECT_TRUE(run_until([&] { return is_answered; }));
+}
+
 TEST_F(MasterLinkTest, a_created_inode_is_not_told_again) {
   start();
   const std::uint64_t mark = link_.pin_mark();
-  link_.pin_created(InodeId{5}, mark);
+  EXPECT_TRUE(link_.pin_created(InodeId{5}, mark));
   call(UnlinkRequest{});
   ASSERT_TRUE(answered(1));
   EXPECT_EQ(seen(MessageType::kKeepAlive), 0u);
@@ -143,7 +157,7 @@ TEST_F(MasterLinkTest, a_created_inode_is_told_when_a_keep_alive_crossed_its_cre
   const std::uint64_t mark = link_.pin_mark();
   events_.run_for(seconds(6));  // the regular one
   ASSERT_EQ(keep_alives_.size(), 1u);
-  link_.pin_created(InodeId{5}, mark);
+  EXPECT_FALSE(link_.pin_created(InodeId{5}, mark));
   events_.run_for(seconds(1));
   ASSERT_EQ(keep_alives_.size(), 2u);
   EXPECT_EQ(keep_alives_[1].pinned, std::vector{InodeId{5}});
