@@ -66,13 +66,18 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
         if (reply->may_write && master_.leases().told(sent_at, reply->lease).is_leased) {
           write_leases_.granted(inode);
         }
+        const auto go_on = [this, id, flags, done](const Attributes& attributes) {
+          OpenFlags needed = flags;  // a new file is empty
+          needed.truncate = flags.truncate && attributes.size_bytes > 0;
+          finish_open(id, attributes, needed, done);
+        };
         if (is_sure) {
-          finish_create(id, current(reply->attributes), flags, done);
+          go_on(current(reply->attributes));
           return;
         }
-        const auto found = [this, id, inode, flags, done](Result<Attributes> now) {
+        const auto found = [this, inode, go_on, done](Result<Attributes> now) {
           if (now) {
-            finish_create(id, *now, flags, done);
+            go_on(*now);
           } else {
             unhold(inode);
             done(std::move(now).error());
@@ -81,13 +86,6 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
         fetch_attributes(id, inode, found, true);
       });
   return id;
-}
-
-void Client::Impl::finish_create(OperationId id, const Attributes& attributes, OpenFlags flags,
-                                 Done<OpenedFile> done) {
-  // A new file is empty.
-  flags.truncate = flags.truncate && attributes.size_bytes > 0;
-  finish_open(id, attributes, flags, std::move(done));
 }
 
 OperationId Client::Impl::open(InodeId inode, OpenFlags flags, Done<OpenedFile> done) {

@@ -174,8 +174,6 @@ class Client::Impl {
   // --- Open files --------------------------------------------------------------------------------
   void hold(InodeId inode);
   void unhold(InodeId inode);
-  void finish_create(OperationId id, const Attributes& attributes, OpenFlags flags,
-                     Done<OpenedFile> done);
   void finish_open(OperationId id, const Attributes& attributes, OpenFlags flags,
                    Done<OpenedFile> done);
   OpenedFile add_handle(const Attributes& attributes, OpenFlags flags);
