@@ -64,7 +64,9 @@ Result<FileCommitResult> FileCommitter::commit(const FileCommit& file) {
 
 Result<ErrorCode> FileCommitter::check(const FileCommit& file) {
   DFS_TRY(ErrorCode code, check_inode(file.inode));
-  if (code == ErrorCode::kOk && !context_.leases.may_store(context_.session, file.inode)) {
+  // What is told again was taken then, and its lease may have been given up since.
+  if (code == ErrorCode::kOk && !context_.is_replay &&
+      !context_.leases.may_store(context_.session, file.inode)) {
     code = ErrorCode::kLeaseLost;
   }
   if (code == ErrorCode::kOk && file.size_bytes_min > kFileBytesMax) {
@@ -137,6 +139,15 @@ void FileCommitter::set_attributes(const FileCommit& file) {
   }
 }
 
+void tell_leases(OpContext& context, const FileCommit& file, FileCommitResult& result) {
+  if (file.is_last) {
+    context.leases.end_writing(context.session, file.inode);
+  }
+  if (context.leases.grant(context.session, result.attributes)) {
+    result.lease = context.leases.number(context.session);
+  }
+}
+
 }  // namespace
 
 Result<CommitExtentsReply> apply(OpContext& context, const CommitExtentsRequest& request) {
@@ -154,11 +165,8 @@ Result<CommitExtentsReply> apply(OpContext& context, const CommitExtentsRequest&
   for (const FileCommit& file : request.files) {
     FileCommitter committer(context, changes, chunks);
     DFS_TRY(FileCommitResult result, committer.commit(file));
-    if (result.code == 0 && file.is_last) {
-      context.leases.end_writing(context.session, file.inode);
-    }
-    if (result.code == 0 && context.leases.grant(context.session, result.attributes)) {
-      result.lease = context.leases.number(context.session);
+    if (result.code == 0 && !context.is_replay) {  // leases are as they were reclaimed
+      tell_leases(context, file, result);
     }
     reply.results.push_back(std::move(result));
   }

@@ -39,6 +39,33 @@ TEST_F(Extents, open_chunk_tells_too_few_servers_from_a_full_cluster) {
   EXPECT_EQ(open_code({2, 3}), ErrorCode::kInvalidArgument);
 }
 
+// Its write lease was given up with it, and nobody reclaims that.
+TEST_F(Extents, what_was_committed_last_is_made_again_after_a_loss_of_power) {
+  add_servers(2);
+  const InodeId file = client->make_file("a");
+  const OpenChunkReply chunk = open_chunk();
+  ASSERT_TRUE(client->ask(SyncMetadataRequest{}));
+  ASSERT_TRUE(client->ask(TakeWriteLeaseRequest{.inode = file}));
+  CommitExtentsRequest request;
+  request.files.emplace_back();
+  request.files[0].inode = file;
+  request.files[0].extents = {append(chunk, 0, 4096)};
+  request.files[0].is_last = true;
+  const auto reply = client->change(request);
+  ASSERT_TRUE(reply);
+  ASSERT_EQ(reply->results.at(0).code, 0);
+  const std::string change = client->told_again(request);
+  client->written = {file};  // it was opened again
+  lose_power();
+  start();
+  ASSERT_TRUE(client->replay({change}));
+  EXPECT_EQ(client->attributes(file).size_bytes, 4096u);
+  request.files[0].extents = {append(chunk, 4096, 4096)};
+  const auto next = client->change(request);
+  ASSERT_TRUE(next);
+  EXPECT_EQ(next->results.at(0).code, 0);
+}
+
 TEST_F(Extents, servers_that_are_down_or_without_a_working_directory_get_no_chunks) {
   add_servers(3);
   servers[0]->kill();

@@ -33,18 +33,20 @@ void TestClient::open(std::uint64_t nonce) {
 
 void TestClient::reclaim() {
   is_member_ = false;
-  rpc_.call(
-      ReclaimLeasesRequest{
-          .incarnation = lease_incarnation_, .page = 0, .pages = 1, .inodes = kept},
-      CallOptions{.session = session}, [this](Result<RpcReply<ReclaimLeasesReply>> reply) {
-        if (reply) {
-          is_member_ = true;
-          notice_number_ = reply->body.lease;
-          poll(notice_number_);
-        } else if (reply.code() == ErrorCode::kUnavailable) {
-          poll(notice_number_);
-        }
-      });
+  rpc_.call(ReclaimLeasesRequest{.incarnation = lease_incarnation_,
+                                 .page = 0,
+                                 .pages = 1,
+                                 .inodes = kept,
+                                 .written = written},
+            CallOptions{.session = session}, [this](Result<RpcReply<ReclaimLeasesReply>> reply) {
+              if (reply) {
+                is_member_ = true;
+                notice_number_ = reply->body.lease;
+                poll(notice_number_);
+              } else if (reply.code() == ErrorCode::kUnavailable) {
+                poll(notice_number_);
+              }
+            });
 }
 
 void TestClient::poll(std::uint64_t handled) {

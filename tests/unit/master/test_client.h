@@ -93,7 +93,8 @@ class TestClient {
   void reclaim();
   // From here on it says nothing by itself.
   void be_silent();
-  std::vector<InodeId> kept;  // what it reclaims
+  std::vector<InodeId> kept;     // what it reclaims
+  std::vector<InodeId> written;  // the same, with a write lease
 
  private:
   sim::SimEvents& events_;
