@@ -41,10 +41,13 @@ struct FileCommit {
   bool clear_set_id = false;
   Timestamp ctime;       // of the last write; the file's becomes this if that is later than it is
   bool is_last = false;  // gives the write lease up, if it is taken
-  DFS_FIELDS(inode, extents, size_bytes_min, mtime, clear_set_id, ctime, is_last)
+  // Of the write lease the bytes were written under; 0: they were written through mmap under
+  // another.
+  std::uint64_t write_epoch = 0;
+  DFS_FIELDS(inode, extents, size_bytes_min, mtime, clear_set_id, ctime, is_last, write_epoch)
 };
 struct FileCommitResult {
-  // ErrorCode: kStale (gone), kTooManyExtents, kNoSuchChunk, kLeaseLost (no write lease).
+  // ErrorCode: kStale (gone), kTooManyExtents, kNoSuchChunk, kLeaseLost (not that write lease).
   std::uint16_t code = 0;
   Attributes attributes;                 // valid when code is kOk
   std::uint32_t window_pieces_most = 0;  // pieces in the fullest window it touched

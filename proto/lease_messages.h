@@ -9,8 +9,9 @@
 //
 // Bytes are buffered in a client only under a write lease: then no other session has any lease on
 // the file, and whoever asks about it waits until the writer was sent a notice and has stored what
-// it buffers. A commit without it is refused, so what a client still sends after its lease was
-// taken changes nothing.
+// it buffers. Each write lease that is given has an **epoch**, a number that is given once, which
+// every commit of bytes written under it bears. Without it a commit is refused, so what a client
+// still sends after its lease was taken changes nothing, whatever lease it has got since.
 #pragma once
 
 #include <cstdint>
@@ -75,14 +76,16 @@ struct ReclaimLeasesRequest {
   std::uint32_t page = 0;
   std::uint32_t pages = 1;
   std::vector<InodeId> inodes;
-  std::vector<InodeId> written = {};  // more of them, with a write lease
-  DFS_FIELDS(incarnation, page, pages, inodes, written)
+  std::vector<InodeId> written = {};       // more of them, with a write lease
+  std::vector<std::uint64_t> epochs = {};  // of each of these leases
+  DFS_FIELDS(incarnation, page, pages, inodes, written, epochs)
 };
 
 struct TakeWriteLeaseReply {
   Attributes attributes;
   std::uint64_t lease = 0;  // as in EntryReply; 0: ask again
-  DFS_FIELDS(attributes, lease)
+  std::uint64_t epoch = 0;
+  DFS_FIELDS(attributes, lease, epoch)
 };
 // Answered when no other session has a lease on the file. Fails with kLeaseLost: its contents are
 // not those of `data_version` any more (0: any will do), so that bytes written over those, under a

@@ -8,7 +8,7 @@
 
 namespace dfs {
 
-inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 
 // --- Names and the namespace -------------------------------------------------------------------
 inline constexpr std::size_t kNameBytesMax = 255;       // NAME_MAX; kNameTooLong

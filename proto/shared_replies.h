@@ -29,8 +29,9 @@ struct EntryReply {
   // After a change of names: the directory as it is now, since its owner is asked for it next.
   std::optional<Attributes> parent;
   std::uint64_t lease = 0;  // what is said may be kept: see lease_messages.h. 0: it may not
-  bool may_write = false;   // a new file: that lease is a write lease
-  DFS_FIELDS(attributes, has_extents, extents, locations, parent, lease, may_write)
+  // A new file: that lease is a write lease, and this its epoch. 0: it is not.
+  std::uint64_t write_epoch = 0;
+  DFS_FIELDS(attributes, has_extents, extents, locations, parent, lease, write_epoch)
 };
 
 struct AttributesReply {

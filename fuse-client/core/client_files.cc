@@ -63,8 +63,8 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
         } else {
           learn_name(parent, name, *reply, sent_at);
         }
-        if (reply->may_write && master_.leases().told(sent_at, reply->lease).is_leased) {
-          write_leases_.granted(inode);
+        if (reply->write_epoch != 0 && master_.leases().told(sent_at, reply->lease).is_leased) {
+          write_leases_.granted(inode, reply->write_epoch);
         }
         const auto go_on = [this, id, flags, done](const Attributes& attributes) {
           OpenFlags needed = flags;  // a new file is empty

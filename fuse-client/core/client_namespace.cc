@@ -35,8 +35,9 @@ Attributes Client::Impl::current(const Attributes& answered) const {
   return merged(known == nullptr || inodes_.is_outdated_by(answered) ? answered : *known);
 }
 
+// Nobody else is told anything of a file before what is written here is stored.
 bool Client::Impl::may_answer(InodeId inode) const {
-  return inodes_.is_fresh(inode) && !own_changes_.concern(inode);
+  return inodes_.is_fresh(inode) && (!own_changes_.concern(inode) || write_leases_.is_held(inode));
 }
 
 OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {

@@ -58,7 +58,9 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       write_back_(world, master_, chunkservers_, memory_,
                   {.flush_age = options_.flush_age, .write_wait = options_.write_wait},
                   write_back_events()),
-      reader_(world, master_, write_back_, inodes_, own_changes_, blocks_, options_.write_wait),
+      reader_(
+          world, master_, write_back_, inodes_, [this](InodeId inode) { return may_answer(inode); },
+          blocks_, options_.write_wait),
       waits_timer_(world.scheduler) {
   master_.set_sessions(options_.dead_sessions, events_.opens_session);
   master_.on_tell([this](KeepAliveRequest& request) { tell_waits(request); });
@@ -204,6 +206,7 @@ WriteBackEvents Client::Impl::write_back_events() {
                                            : write_leases_.may_write(inode);
     return may && (place.offset.has_value() || inodes_.is_fresh(inode));
   };
+  events.write_epoch = [this](InodeId inode) { return write_leases_.epoch(inode); };
   events.lease_asked = [this](InodeId inode) { return write_leases_.asked(inode); };
   events.want_lease = [this](InodeId inode) { write_leases_.want(inode); };
   events.lease_lost = [this](InodeId inode) { write_leases_.lost(inode); };

@@ -55,6 +55,8 @@ struct FileState {
   bool is_commit_held = false;  // a window must be rewritten first
   bool is_rewriting = false;    // a window is being read to be rewritten
   bool lacks_lease = false;     // a commit was refused for that: the next waits for it
+  // Of the write lease that what is dirty was written under, or that was had for it anew.
+  std::uint64_t write_epoch = 0;
 
   // Nothing written here can still reach the master.
   bool is_settled() const { return dirty.is_clean() && !is_discarded_committing; }

@@ -356,10 +356,17 @@ void Flusher::discard(InodeId inode) {
 
 void Flusher::lease_taken(InodeId inode) {
   FileState* file = find(inode);
-  if (file != nullptr && file->lacks_lease) {
-    file->lacks_lease = false;
+  if (file == nullptr) {
+    return;
+  }
+  note_epoch(*file);
+  if (std::exchange(file->lacks_lease, false)) {
     commit_if_ready(*file);
   }
+}
+
+void Flusher::note_epoch(FileState& file) {
+  file.write_epoch = events_.write_epoch ? events_.write_epoch(file.inode) : 0;
 }
 
 void Flusher::lease_refused(InodeId inode, const Error& error) {

@@ -36,6 +36,8 @@ class Flusher {
   }
   // A write went into the file: its times and promise are updated, flushes may start.
   void wrote(FileState& file, std::uint64_t offset, std::uint64_t size_bytes);
+  // What is written to the file from here on is written under the lease that is had now.
+  void note_epoch(FileState& file);
   // Memory was refused to a writer.
   void relieve_memory();
   // Memory was released after somebody was refused.

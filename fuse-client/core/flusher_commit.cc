@@ -38,6 +38,7 @@ std::optional<CommitPart> Flusher::take_commit(InodeId inode, std::size_t extent
   }
   CommitPart part;
   part.commit.inode = inode;
+  part.commit.write_epoch = file->write_epoch;
   for (const FlightBlockPtr& block : file->dirty.flight()) {
     if (block->state != State::kStable || part.blocks.size() == extents_max) {
       break;

@@ -89,7 +89,8 @@ void LeaseLink::begin_reclaim(std::uint64_t incarnation) {
 }
 
 void LeaseLink::reclaim_now() {
-  const std::vector<InodeId> written = events_.written ? events_.written() : std::vector<InodeId>{};
+  const std::vector<WrittenFile> written =
+      events_.written ? events_.written() : std::vector<WrittenFile>{};
   const std::vector<InodeId> all = events_.kept ? events_.kept() : std::vector<InodeId>{};
   // Those that are written first, then all, in pages.
   const std::size_t count = written.size() + all.size();
@@ -103,7 +104,8 @@ void LeaseLink::reclaim_now() {
     request.pages = static_cast<std::uint32_t>(pages);
     for (const std::size_t end = std::min(count, next + kReclaimInodesMax); next < end; ++next) {
       if (next < written.size()) {
-        request.written.push_back(written[next]);
+        request.written.push_back(written[next].inode);
+        request.epochs.push_back(written[next].epoch);
       } else {
         request.inodes.push_back(all[next - written.size()]);
       }

@@ -20,11 +20,18 @@
 
 namespace dfs::client {
 
+// A file this client has a write lease on.
+struct WrittenFile {
+  InodeId inode;
+  std::uint64_t epoch = 0;  // of the lease
+  friend bool operator==(const WrittenFile&, const WrittenFile&) = default;
+};
+
 struct LeaseEvents {
   // Everything that is kept on the master's word, what is being dropped included; and of that, the
   // files this client has write leases on.
   std::function<std::vector<InodeId>()> kept;
-  std::function<std::vector<InodeId>()> written;
+  std::function<std::vector<WrittenFile>()> written;
   // These change: calls `dropped`, once, when nothing of them is kept any more, and everything
   // written of them is stored.
   std::function<void(const std::vector<LeaseChange>&, std::function<void()> dropped)> drop;

@@ -40,12 +40,12 @@ Buffer joined(const std::vector<Buffer>& buffers) {
 }  // namespace
 
 Reader::Reader(World world, MasterLink& master, WriteBack& write_back, InodeCache& inodes,
-               const OwnChanges& own_changes, BlockFetcher& blocks, Duration wait_max)
+               std::function<bool(InodeId)> is_fresh, BlockFetcher& blocks, Duration wait_max)
     : world_(world),
       master_(master),
       write_back_(write_back),
       inodes_(inodes),
-      own_changes_(own_changes),
+      is_fresh_(std::move(is_fresh)),
       blocks_(blocks),
       wait_max_(wait_max),
       zeros_(Buffer::adopt(std::vector<std::byte>(kZerosBytes))) {}
@@ -79,9 +79,8 @@ void Reader::finish(ReadId id, Result<std::vector<Buffer>> result) {
 
 bool Reader::has_fresh_data(const Read& read) const {
   // An answer to a question asked since counts however long it took.
-  const bool may_answer =
-      inodes_.is_fresh(read.request.inode) && !own_changes_.concern(read.request.inode);
-  return may_answer || inodes_.is_data_as_of(read.request.inode, read.asked_since);
+  return is_fresh_(read.request.inode) ||
+         inodes_.is_data_as_of(read.request.inode, read.asked_since);
 }
 
 void Reader::step(ReadId id) {

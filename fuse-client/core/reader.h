@@ -18,7 +18,6 @@
 #include "fuse-client/core/inode_cache.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/master_link.h"
-#include "fuse-client/core/own_changes.h"
 #include "fuse-client/core/write_back.h"
 
 namespace dfs::client {
@@ -36,7 +35,7 @@ class Reader {
   };
 
   Reader(World world, MasterLink& master, WriteBack& write_back, InodeCache& inodes,
-         const OwnChanges& own_changes, BlockFetcher& blocks, Duration wait_max);
+         std::function<bool(InodeId)> is_fresh, BlockFetcher& blocks, Duration wait_max);
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 
@@ -89,7 +88,7 @@ class Reader {
   MasterLink& master_;
   WriteBack& write_back_;
   InodeCache& inodes_;
-  const OwnChanges& own_changes_;
+  std::function<bool(InodeId)> is_fresh_;  // what is known of it
   BlockFetcher& blocks_;
   Duration wait_max_;
   std::map<ReadId, ReadPtr> reads_;

@@ -56,6 +56,8 @@ struct WriteBackEvents {
   // Leases (write_leases.h); null: whatever is asked for may be done.
   // Whether writes of the file may be taken now; want_lease follows when not.
   std::function<bool(InodeId, const WritePlace&)> may_write = {};
+  // Of the lease under which they are taken: commits of them bear it. Null: 0.
+  std::function<std::uint64_t(InodeId)> write_epoch = {};
   std::function<void(InodeId)> want_lease = {};
   std::function<CallId(InodeId)> lease_asked = {};  // the call that asks for it now, if any
   // What was written under a lease cannot be stored: it is over. lease_taken or lease_refused

@@ -52,14 +52,18 @@ bool WriteLeases::may_write_back(InodeId inode) const {
   return file.settlings == 0 ? file.is_held : file.writes_back && inodes_.leases().contains(inode);
 }
 
-std::vector<InodeId> WriteLeases::held() const {
-  std::vector<InodeId> inodes;
+std::uint64_t WriteLeases::epoch(InodeId inode) const {
+  return is_held(inode) ? files_.at(inode).epoch : 0;
+}
+
+std::vector<WrittenFile> WriteLeases::held() const {
+  std::vector<WrittenFile> files;
   for (const auto& [inode, file] : files_) {
     if (file.is_held) {
-      inodes.push_back(inode);
+      files.push_back({inode, file.epoch});
     }
   }
-  return inodes;
+  return files;
 }
 
 // --- Taking --------------------------------------------------------------------------------------
@@ -126,13 +130,14 @@ void WriteLeases::answered(const TakeWriteLeaseRequest& request, Result<TakeWrit
     return;
   }
   file.is_asking = false;
-  granted(inode);
+  granted(inode, reply->epoch);
   events_.taken(inode);
 }
 
-void WriteLeases::granted(InodeId inode) {
+void WriteLeases::granted(InodeId inode, std::uint64_t epoch) {
   File& file = files_[inode];
   file.is_held = true;
+  file.epoch = epoch;
   file.data_version = 0;
 }
 

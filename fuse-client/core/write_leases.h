@@ -49,7 +49,7 @@ class WriteLeases {
   // The call that asks for it now, if any.
   CallId asked(InodeId inode) const;
   // An answer of the master bears it.
-  void granted(InodeId inode);
+  void granted(InodeId inode, std::uint64_t epoch);
 
   // It is going to end, though perhaps not by this settling: writes wait. `writes_back`: see above.
   void begin_settling(InodeId inode, bool writes_back = false);
@@ -57,7 +57,9 @@ class WriteLeases {
   // Counts against begin_settling. `is_over`: all is stored, the lease has ended.
   void end_settling(InodeId inode, bool is_over);
   bool is_held(InodeId inode) const;
-  std::vector<InodeId> held() const;
+  // What commits of bytes written now bear. 0: it is not held.
+  std::uint64_t epoch(InodeId inode) const;
+  std::vector<WrittenFile> held() const;
   // The file is closed and clean: with others like it, the lease is given up in a moment.
   void release_soon(InodeId inode);
   // What is known of inodes is about to be forgotten: notes what versions are written over.
@@ -70,6 +72,7 @@ class WriteLeases {
  private:
   struct File {
     bool is_held = false;
+    std::uint64_t epoch = 0;  // while it is held
     bool is_asking = false;
     CallId asked;
     bool writes_back = false;

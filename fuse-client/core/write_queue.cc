@@ -83,6 +83,9 @@ std::uint64_t WriteQueue::offset_of(const Write& write) const {
 void WriteQueue::apply(const Write& write, std::uint64_t offset, std::uint64_t reserved) {
   FileState& file = flusher_.get(write.inode);
   flusher_.set_policy(file, write.policy);
+  if (file.is_settled()) {
+    flusher_.note_epoch(file);
+  }
   std::uint64_t credit = reserved;
   file.dirty.write(offset, write.data.bytes(), credit);
   DFS_ASSERT(credit == 0);

@@ -69,17 +69,17 @@ bool LeaseTable::grant(SessionId id, const Attributes& attributes) {
 
 bool LeaseTable::is_written_by_other(SessionId session, InodeId inode) const {
   const auto writer = writers_.find(inode);
-  return writer != writers_.end() && writer->second != session;
+  return writer != writers_.end() && writer->second.session != session;
 }
 
-bool LeaseTable::may_write(SessionId session, InodeId inode) const {
+std::uint64_t LeaseTable::write_epoch(SessionId session, InodeId inode) const {
   const auto writer = writers_.find(inode);
-  return writer != writers_.end() && writer->second == session;
+  return writer != writers_.end() && writer->second.session == session ? writer->second.epoch : 0;
 }
 
-bool LeaseTable::may_store(SessionId session, InodeId inode) const {
-  if (may_write(session, inode)) {
-    return true;
+bool LeaseTable::may_store(SessionId session, InodeId inode, std::uint64_t epoch) const {
+  if (epoch != 0 || write_epoch(session, inode) != 0) {
+    return epoch == write_epoch(session, inode);
   }
   const auto place = sessions_.find(session);
   return find(session, inode) != nullptr && place != sessions_.end() &&
@@ -93,7 +93,7 @@ bool LeaseTable::may_store(SessionId session, InodeId inode) const {
                      });
 }
 
-void LeaseTable::begin_writing(SessionId id, InodeId inode) {
+std::uint64_t LeaseTable::begin_writing(SessionId id, InodeId inode) {
   DFS_ASSERT(!is_held_by_others(id, inode) && !has_yet_to_drop(id, inode));
   if (count_ >= leases_max_) {
     recall_some();
@@ -107,11 +107,12 @@ void LeaseTable::begin_writing(SessionId id, InodeId inode) {
     // to the writer again.
     holders_.at(inode).front().serial = next_serial_++;
   }
-  writers_[inode] = id;
+  writers_[inode] = {.session = id, .epoch = next_epoch_++};
+  return writers_.at(inode).epoch;
 }
 
 void LeaseTable::end_writing(SessionId session, InodeId inode) {
-  if (may_write(session, inode)) {
+  if (write_epoch(session, inode) != 0) {
     writers_.erase(inode);
   }
 }
@@ -234,7 +235,7 @@ void LeaseTable::announce(SessionId by, const std::vector<LeaseChange>& changes,
       continue;
     }
     for (const Holder& holder : holders->second) {
-      const bool is_writer = may_write(holder.session, change.inode);
+      const bool is_writer = write_epoch(holder.session, change.inode) != 0;
       const bool is_new = note(noticed, holder.session, holder.serial, change);
       if (holder.session == by || !is_new || (change.settle && !is_writer)) {
         continue;
@@ -378,7 +379,7 @@ void LeaseTable::handled(SessionId id, Session& session, const std::vector<Lease
 void LeaseTable::expect_reclaim(SessionId session) { reclaiming_.try_emplace(session); }
 
 Status LeaseTable::reclaim(SessionId id, const ReclaimLeasesRequest& page) {
-  if (page.pages == 0 || page.page >= page.pages ||
+  if (page.pages == 0 || page.page >= page.pages || page.epochs.size() != page.written.size() ||
       page.inodes.size() + page.written.size() > kReclaimInodesMax) {
     return make_error(ErrorCode::kInvalidArgument, "not a page of reclaimed leases");
   }
@@ -393,11 +394,12 @@ Status LeaseTable::reclaim(SessionId id, const ReclaimLeasesRequest& page) {
       hold_anyway(id, session, inode);
     }
   }
-  for (const InodeId inode : page.written) {
+  for (std::size_t i = 0; i < page.written.size(); ++i) {
+    const InodeId inode = page.written[i];
     if (find(id, inode) == nullptr) {
       hold_anyway(id, session, inode);
     }
-    writers_.try_emplace(inode, id);
+    writers_.try_emplace(inode, Writer{.session = id, .epoch = page.epochs[i]});
   }
   expected->second.insert(page.page);
   if (expected->second.size() == page.pages) {
@@ -413,7 +415,7 @@ void LeaseTable::forget(SessionId id) {
     return;
   }
   if (place->second.count > 0) {
-    std::erase_if(writers_, [id](const auto& entry) { return entry.second == id; });
+    std::erase_if(writers_, [id](const auto& entry) { return entry.second.session == id; });
     for (auto holders = holders_.begin(); holders != holders_.end();) {
       std::erase_if(holders->second, [id](const Holder& holder) { return holder.session == id; });
       holders = holders->second.empty() ? holders_.erase(holders) : std::next(holders);

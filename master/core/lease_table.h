@@ -45,21 +45,27 @@ class LeaseTable {
   // something while the change waited is told of, too.
   using Noticed = std::map<std::tuple<SessionId, InodeId, std::string>, std::uint64_t>;
 
-  // Notices are numbered from `first_number` + 1, which no other start of the master shares.
+  // Notices, and epochs, are numbered from `first_number` + 1, which no other start of the master
+  // shares.
   LeaseTable(Scheduler& scheduler, std::uint64_t first_number, std::size_t leases_max)
-      : scheduler_(scheduler), first_number_(first_number), leases_max_(leases_max) {}
+      : scheduler_(scheduler),
+        first_number_(first_number),
+        leases_max_(leases_max),
+        next_epoch_(first_number + 1) {}
 
   // --- For operations ----------------------------------------------------------------------------
   // False: what the reply says of the inode is not to be kept.
   bool grant(SessionId session, const Attributes& attributes);
   // Another session may have written what the master does not know.
   bool is_written_by_other(SessionId session, InodeId inode) const;
-  bool may_write(SessionId session, InodeId inode) const;
-  // May write, or has a lease and was sent a notice that contents change, which it has yet to
-  // acknowledge: that change, and any other, waits for it.
-  bool may_store(SessionId session, InodeId inode) const;
-  // Precondition: is_held_by_others() is false, and so is has_yet_to_drop().
-  void begin_writing(SessionId session, InodeId inode);
+  // Of its write lease; 0: it has none.
+  std::uint64_t write_epoch(SessionId session, InodeId inode) const;
+  // That is the epoch of its write lease. Or it has none but another lease, and was sent a notice
+  // that contents change, which it has yet to acknowledge: that change, and any other, waits for
+  // it.
+  bool may_store(SessionId session, InodeId inode, std::uint64_t epoch) const;
+  // Returns the epoch. Precondition: is_held_by_others() is false, and so is has_yet_to_drop().
+  std::uint64_t begin_writing(SessionId session, InodeId inode);
   // The lease becomes one that others can have, too.
   void end_writing(SessionId session, InodeId inode);
   bool is_held_by_others(SessionId session, InodeId inode) const;
@@ -117,6 +123,10 @@ class LeaseTable {
     std::uint64_t serial = 0;  // of the lease: one given anew has another
   };
   using Holders = std::vector<Holder>;
+  struct Writer {
+    SessionId session;
+    std::uint64_t epoch = 0;
+  };
   struct Notice {
     std::vector<LeaseChange> changes;
     MonoTime made{};
@@ -142,12 +152,13 @@ class LeaseTable {
   const std::size_t leases_max_;
   std::map<SessionId, Session> sessions_;
   std::unordered_map<InodeId, Holders> holders_;
-  std::unordered_map<InodeId, SessionId> writers_;       // of these, the only holder
+  std::unordered_map<InodeId, Writer> writers_;          // of these, the only holder
   std::unordered_map<InodeId, std::uint32_t> changing_;  // by how many changes that wait
   std::set<SessionId> unsent_;
   std::map<SessionId, std::set<std::uint32_t>> reclaiming_;  // and the pages that came
   std::size_t count_ = 0;                                    // of leases
   std::uint64_t next_serial_ = 1;
+  std::uint64_t next_epoch_;
   std::uint64_t recalled_ = 0;
 };
 

@@ -61,7 +61,7 @@ void Master::note_awaited(const Item& item, ParkedRequest& parked) const {
       add_once(parked.awaited, awaited.session);
       const bool writes =
           std::any_of(wait.changes.begin(), wait.changes.end(), [&](const LeaseChange& change) {
-            return leases_.may_write(awaited.session, change.inode);
+            return leases_.write_epoch(awaited.session, change.inode) != 0;
           });
       parked.cause = writes ? WaitCause::kWriter : parked.cause;
     }

@@ -66,7 +66,7 @@ Result<ErrorCode> FileCommitter::check(const FileCommit& file) {
   DFS_TRY(ErrorCode code, check_inode(file.inode));
   // What is told again was taken then, and its lease may have been given up since.
   if (code == ErrorCode::kOk && !context_.is_replay &&
-      !context_.leases.may_store(context_.session, file.inode)) {
+      !context_.leases.may_store(context_.session, file.inode, file.write_epoch)) {
     code = ErrorCode::kLeaseLost;
   }
   if (code == ErrorCode::kOk && file.size_bytes_min > kFileBytesMax) {

@@ -155,7 +155,7 @@ Result<EntryReply> create_unnamed(OpContext& context, const CreateRequest& reque
       {.inode = row.attributes.inode, .since = context.now, .unlinked_by = context.session}));
   DFS_TRY(EntryReply reply, make_entry_reply(context, row));
   reply.parent = directory.attributes;
-  reply.may_write = context.leases.may_write(context.session, row.attributes.inode);
+  reply.write_epoch = context.leases.write_epoch(context.session, row.attributes.inode);
   return reply;
 }
 
@@ -208,7 +208,7 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
   DFS_CHECK_OK(context.store.put_inode(parent));
   DFS_TRY(EntryReply reply, make_entry_reply(context, row));
   reply.parent = parent.attributes;
-  reply.may_write = context.leases.may_write(context.session, row.attributes.inode);
+  reply.write_epoch = context.leases.write_epoch(context.session, row.attributes.inode);
   return reply;
 }
 

@@ -77,10 +77,9 @@ void set_times(const SetAttributesRequest& request, Timestamp now, Attributes& a
   }
 }
 
+// Also to the size it has: what a client still has to store, from before it lost its session, must
+// not come behind this.
 Status set_size(OpContext& context, std::uint64_t size_bytes, InodeRow& row) {
-  if (size_bytes == row.attributes.size_bytes) {
-    return ok();
-  }
   if (size_bytes < row.attributes.size_bytes) {
     DFS_CHECK_OK(cut_extents(context, row, size_bytes));
   }

@@ -12,10 +12,10 @@ Result<TakeWriteLeaseReply> apply(OpContext& context, const TakeWriteLeaseReques
     return make_error(ErrorCode::kLeaseLost,
                       "another client changed the file while this one had no lease on it");
   }
-  context.leases.begin_writing(context.session, request.inode);
+  const std::uint64_t epoch = context.leases.begin_writing(context.session, request.inode);
   // Not grant(): changes that wait will announce themselves to this lease.
   context.granted = OpContext::Granted::kAll;
-  return TakeWriteLeaseReply{.attributes = attributes, .lease = 0};
+  return TakeWriteLeaseReply{.attributes = attributes, .lease = 0, .epoch = epoch};
 }
 
 }  // namespace dfs::master

@@ -180,14 +180,15 @@ void SharedStory::session_is_over(std::size_t index) {
 
 void SharedStory::master_started() {
   for (Client& client : clients_) {
+    repeat_locks(client);
     if (!client.may_be_over_since) {
       client.may_be_over_since = events_.now();
     }
   }
 }
 
-// One that is asked for again in the next session may have been given in the one that was over, and
-// then have been lost with it.
+// One whose answer was lost may have been given by a master that died, or in a session that is
+// over: that is lost, and it is asked for again.
 void SharedStory::repeat_locks(const Client& client) {
   History given;
   for (const Operation& op : history_) {
@@ -201,6 +202,24 @@ void SharedStory::repeat_locks(const Client& client) {
     }
   }
   history_.insert(history_.end(), given.begin(), given.end());
+}
+
+// With the session.
+void SharedStory::release_locks(const Client& client) {
+  History released;
+  for (const Operation& op : history_) {
+    const bool is_lock = op.kind == Kind::kLock || op.kind == Kind::kTryLock;
+    if (is_lock && op.mount == client.mount && op.is_made()) {
+      Operation& unlock = released.emplace_back();
+      unlock.kind = Kind::kUnlock;
+      unlock.mount = op.mount;
+      unlock.process = op.process;
+      unlock.slot = op.slot;
+      unlock.invoked_ns = ns(client.lost_since);
+      unlock.settled_ns = now_ns();
+    }
+  }
+  history_.insert(history_.end(), released.begin(), released.end());
 }
 
 // What is open says itself what it has lost.
@@ -222,6 +241,7 @@ void SharedStory::lost_session(std::size_t index, const std::set<std::uint64_t>&
     }
   }
   repeat_locks(client);
+  release_locks(client);
   add_loss(client, Kind::kHide, 0, client.lost_since);
   for (const std::uint64_t inode : closed) {
     add_loss(client, Kind::kLose, inode, client.lost_since);

@@ -100,6 +100,7 @@ class SharedStory {
   void add_loss(const Client& client, coherence::Kind kind, std::uint64_t inode, MonoTime from);
   MonoTime lost_since(const Client& client) const;
   void repeat_locks(const Client& client);
+  void release_locks(const Client& client);
   bool is_change_under_way() const;
   // What happened from then on is no part of this history.
   void begin_era(MonoTime from);

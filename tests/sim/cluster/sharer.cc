@@ -323,7 +323,11 @@ bool Sharer::is_not_made(const Operation& op, ErrorCode code) const {
 
 void Sharer::finish(ErrorCode code) {
   host_.events().trace(static_cast<std::uint64_t>(code));
-  const bool is_unknown = is_excused(code) || (is_interrupted_ && code == ErrorCode::kInterrupted);
+  // What it found is gone when its answer comes late: open(2) walks the path again then.
+  const Kind kind = ops_.front().kind;
+  const bool is_late = code == ErrorCode::kStale && (kind == Kind::kOpen || kind == Kind::kCreate);
+  const bool is_unknown =
+      is_excused(code) || is_late || (is_interrupted_ && code == ErrorCode::kInterrupted);
   for (std::size_t i = 0; i < tickets_.size(); ++i) {
     Operation& op = ops_[i];
     op.error = errno_of(code);

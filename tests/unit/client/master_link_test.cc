@@ -66,7 +66,10 @@ TEST_F(MasterLinkTest, calls_wait_for_a_master_that_restarts) {
 TEST_F(MasterLinkTest, a_restarted_master_is_told_every_pin) {
   start();
   link_.leases().on_events({.kept = [] { return std::vector{InodeId{7}}; },
-                            .written = [] { return std::vector{InodeId{8}}; },
+                            .written =
+                                [] {
+                                  return std::vector{WrittenFile{InodeId{8}, 44}};
+                                },
                             .drop = {},
                             .doubt = {},
                             .lost = {}});
@@ -81,6 +84,7 @@ TEST_F(MasterLinkTest, a_restarted_master_is_told_every_pin) {
   EXPECT_EQ(reclaims_.back().incarnation, 2u);
   EXPECT_EQ(reclaims_.back().inodes, std::vector{InodeId{7}});
   EXPECT_EQ(reclaims_.back().written, std::vector{InodeId{8}});
+  EXPECT_EQ(reclaims_.back().epochs, std::vector<std::uint64_t>{44});
 }
 
 // Its first answer was lost and the master started anew meanwhile: it waits to be told.

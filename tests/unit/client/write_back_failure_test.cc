@@ -370,9 +370,24 @@ TEST_F(WriteBackFailureTest, after_a_session_nothing_is_committed_before_its_lea
   write_back->settle(kFile, into(settled));
   EXPECT_EQ(finish(settled), ErrorCode::kOk);
   EXPECT_EQ(visible(kFile), "mine");
+  write_epoch = 6;
   write_back->lease_taken(kFile);
   EXPECT_EQ(finish(call), ErrorCode::kOk);
   EXPECT_EQ(cluster.contents(kFile), "mine");
+  EXPECT_EQ(cluster.commits.back().files.at(0).write_epoch, 6u);
+}
+
+TEST_F(WriteBackFailureTest, a_commit_bears_the_epoch_its_bytes_were_written_under) {
+  has_leases = true;
+  start();
+  ASSERT_EQ(write(kFile, 0, "mine"), ErrorCode::kOk);
+  write_epoch = 6;  // of another lease, which these bytes do not have
+  ASSERT_EQ(write(kFile, 4, "too"), ErrorCode::kOk);
+  EXPECT_EQ(finish(start_flush(kFile, false)), ErrorCode::kOk);
+  EXPECT_EQ(cluster.commits.back().files.at(0).write_epoch, 5u);
+  ASSERT_EQ(write(kFile, 0, "next"), ErrorCode::kOk);
+  EXPECT_EQ(finish(start_flush(kFile, false)), ErrorCode::kOk);
+  EXPECT_EQ(cluster.commits.back().files.at(0).write_epoch, 6u);
 }
 
 TEST_F(WriteBackFailureTest, a_refused_lease_loses_what_was_written_under_the_old_one) {

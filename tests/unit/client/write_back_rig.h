@@ -55,6 +55,7 @@ class WriteBackRig : public testing::Test {
     events.is_open = [this](InodeId) { return is_open; };
     if (has_leases) {
       events.may_write = [this](InodeId, const WritePlace&) { return may_write; };
+      events.write_epoch = [this](InodeId) { return write_epoch; };
       events.want_lease = [this](InodeId inode) { wanted_leases.push_back(inode); };
       events.size_of = [](InodeId) { return std::uint64_t{0}; };
       events.lease_lost = [this](InodeId inode) { lost_leases.push_back(inode); };
@@ -144,6 +145,7 @@ class WriteBackRig : public testing::Test {
   std::size_t committed_extents = 0;
   std::size_t reads = 0;
   bool has_leases = false;  // before start()
+  std::uint64_t write_epoch = 5;
   bool may_write = true;
   bool is_open = true;
   std::vector<InodeId> wanted_leases;

@@ -14,6 +14,8 @@ using std::chrono::seconds;
 
 constexpr InodeId kFile{9};
 constexpr InodeId kOther{10};
+constexpr std::uint64_t kEpoch = 1234;
+constexpr WrittenFile kHeld{kFile, kEpoch};
 
 class WriteLeasesTest : public MasterLinkTest {
  protected:
@@ -42,7 +44,8 @@ class WriteLeasesTest : public MasterLinkTest {
     attributes.inode = asked_.back().inode;
     attributes.mode = kModeRegular | 0644;
     attributes.data_version = 33;
-    server_->reply(to, TakeWriteLeaseReply{.attributes = attributes, .lease = lease_});
+    server_->reply(to,
+                   TakeWriteLeaseReply{.attributes = attributes, .lease = lease_, .epoch = kEpoch});
     return true;
   }
   void take_lease(InodeId inode) {
@@ -82,7 +85,8 @@ TEST_F(WriteLeasesTest, it_is_asked_for_once_and_had_from_the_answer_on) {
   ASSERT_TRUE(run_until([&] { return !taken_.empty(); }));
   EXPECT_TRUE(leases_.may_write(kFile));
   EXPECT_EQ(asked_.size(), 1u);
-  EXPECT_EQ(leases_.held(), std::vector{kFile});
+  EXPECT_EQ(leases_.held(), std::vector{kHeld});
+  EXPECT_EQ(leases_.epoch(kFile), kEpoch);
   EXPECT_EQ(inodes_.attributes(kFile)->data_version, 33u);
 }
 
@@ -106,7 +110,7 @@ TEST_F(WriteLeasesTest, nothing_is_written_while_it_settles_and_it_is_over_then)
   leases_.want(kFile);  // waits for the end of that
   events_.run_for(seconds(1));
   EXPECT_EQ(asked_.size(), 1u);
-  EXPECT_EQ(leases_.held(), std::vector{kFile});  // a master started anew is told
+  EXPECT_EQ(leases_.held(), std::vector{kHeld});  // a master started anew is told
   taken_.clear();
   leases_.end_settling(kFile, true);
   EXPECT_FALSE(leases_.is_held(kFile));
@@ -185,7 +189,8 @@ TEST_F(WriteLeasesTest, those_of_closed_clean_files_are_given_up_together) {
   ASSERT_TRUE(run_until([&] { return !released_.empty(); }));
   EXPECT_EQ(released_, std::vector{kFile});
   ASSERT_TRUE(run_until([&] { return !leases_.is_held(kFile); }));
-  EXPECT_EQ(leases_.held(), (std::vector{kOther, kDirty}));
+  EXPECT_EQ(leases_.held(),
+            (std::vector{WrittenFile{kOther, kEpoch}, WrittenFile{kDirty, kEpoch}}));
 }
 
 TEST_F(WriteLeasesTest, nothing_is_written_while_the_master_is_not_heard) {

@@ -217,9 +217,11 @@ Extent ChunkRig::append(const OpenChunkReply& chunk, std::uint64_t file_offset,
 }
 
 FileCommitResult ChunkRig::commit(InodeId inode, std::vector<Extent> extents, bool durable) {
-  (void)client->ask(TakeWriteLeaseRequest{.inode = inode});  // a refusal shows in the commit
+  // A refusal shows in the commit.
+  const auto lease = client->ask(TakeWriteLeaseRequest{.inode = inode});
   FileCommit file;
   file.inode = inode;
+  file.write_epoch = lease ? lease->epoch : 0;
   file.extents = std::move(extents);
   CommitExtentsRequest request;
   request.files = {file};

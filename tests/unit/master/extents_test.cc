@@ -45,17 +45,19 @@ TEST_F(Extents, what_was_committed_last_is_made_again_after_a_loss_of_power) {
   const InodeId file = client->make_file("a");
   const OpenChunkReply chunk = open_chunk();
   ASSERT_TRUE(client->ask(SyncMetadataRequest{}));
-  ASSERT_TRUE(client->ask(TakeWriteLeaseRequest{.inode = file}));
+  const auto lease = client->ask(TakeWriteLeaseRequest{.inode = file});
+  ASSERT_TRUE(lease);
   CommitExtentsRequest request;
   request.files.emplace_back();
   request.files[0].inode = file;
+  request.files[0].write_epoch = lease->epoch;
   request.files[0].extents = {append(chunk, 0, 4096)};
   request.files[0].is_last = true;
   const auto reply = client->change(request);
   ASSERT_TRUE(reply);
   ASSERT_EQ(reply->results.at(0).code, 0);
   const std::string change = client->told_again(request);
-  client->written = {file};  // it was opened again
+  client->written = {{file, lease->epoch}};  // it was opened again
   lose_power();
   start();
   ASSERT_TRUE(client->replay({change}));
@@ -161,7 +163,9 @@ TEST_F(Extents, commits_that_cannot_be_are_refused_file_by_file) {
   auto refused = other.change(foreign);
   ASSERT_TRUE(refused);
   EXPECT_EQ(error_code_from_wire(refused->results[0].code), ErrorCode::kLeaseLost);
-  ASSERT_TRUE(other.ask(TakeWriteLeaseRequest{.inode = file}));
+  const auto lease = other.ask(TakeWriteLeaseRequest{.inode = file});
+  ASSERT_TRUE(lease);
+  foreign.files[0].write_epoch = lease->epoch;
   refused = other.change(foreign);
   ASSERT_TRUE(refused);
   EXPECT_EQ(error_code_from_wire(refused->results[0].code), ErrorCode::kNoSuchChunk);

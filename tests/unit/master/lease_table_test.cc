@@ -183,8 +183,8 @@ TEST_F(LeaseTableTest, a_slow_notice_does_not_hold_up_the_acknowledgement_of_oth
 }
 
 TEST_F(LeaseTableTest, who_writes_is_alone_and_shares_again_when_settled) {
-  table.begin_writing(kAnn, kFile);
-  EXPECT_TRUE(table.may_write(kAnn, kFile));
+  const std::uint64_t epoch = table.begin_writing(kAnn, kFile);
+  EXPECT_EQ(table.write_epoch(kAnn, kFile), epoch);
   EXPECT_TRUE(table.is_written_by_other(kBob, kFile));
   EXPECT_FALSE(table.grant(kBob, file(kFile)));
   const auto awaited = announce(kBob, {settling(kFile)});
@@ -192,7 +192,7 @@ TEST_F(LeaseTableTest, who_writes_is_alone_and_shares_again_when_settled) {
   EXPECT_EQ(table.notices(kAnn, kFirst).at(0).changes, std::vector{settling(kFile)});
   acknowledge(kAnn, table.number(kAnn));
   EXPECT_TRUE(table.is_acknowledged(awaited[0]));
-  EXPECT_FALSE(table.may_write(kAnn, kFile));
+  EXPECT_EQ(table.write_epoch(kAnn, kFile), 0u);
   EXPECT_TRUE(table.grant(kBob, file(kFile)));
   EXPECT_EQ(table.count(), 2u);
 }
@@ -223,11 +223,11 @@ TEST_F(LeaseTableTest, a_write_lease_taken_while_a_change_waits_hears_of_it) {
 // dropped.
 TEST_F(LeaseTableTest, who_has_yet_to_drop_a_file_may_store_it) {
   ASSERT_TRUE(table.grant(kAnn, file(kFile)));
-  EXPECT_FALSE(table.may_store(kAnn, kFile));
+  EXPECT_FALSE(table.may_store(kAnn, kFile, 0));
   announce(kBob, {change_of(kFile, true)});
-  EXPECT_TRUE(table.may_store(kAnn, kFile));
+  EXPECT_TRUE(table.may_store(kAnn, kFile, 0));
   acknowledge(kAnn, table.number(kAnn));
-  EXPECT_FALSE(table.may_store(kAnn, kFile));
+  EXPECT_FALSE(table.may_store(kAnn, kFile, 0));
 }
 
 TEST_F(LeaseTableTest, a_write_lease_goes_with_its_session_and_its_file) {
@@ -235,16 +235,31 @@ TEST_F(LeaseTableTest, a_write_lease_goes_with_its_session_and_its_file) {
   table.forget(kAnn);
   table.begin_writing(kBob, kFile);
   table.erase(kFile);
-  table.begin_writing(kCid, kFile);
-  EXPECT_TRUE(table.may_write(kCid, kFile));
+  const std::uint64_t epoch = table.begin_writing(kCid, kFile);
+  EXPECT_EQ(table.write_epoch(kCid, kFile), epoch);
   EXPECT_EQ(table.written_count(), 1u);
+}
+
+// What was written under one is not stored under the next, even of the same session.
+TEST_F(LeaseTableTest, each_write_lease_stores_what_was_written_under_it) {
+  const std::uint64_t first = table.begin_writing(kAnn, kFile);
+  EXPECT_TRUE(table.may_store(kAnn, kFile, first));
+  EXPECT_FALSE(table.may_store(kAnn, kFile, 0));
+  EXPECT_FALSE(table.may_store(kBob, kFile, first));
+  table.forget(kAnn);
+  const std::uint64_t second = table.begin_writing(kAnn, kFile);
+  EXPECT_FALSE(table.may_store(kAnn, kFile, first));
+  EXPECT_TRUE(table.may_store(kAnn, kFile, second));
 }
 
 TEST_F(LeaseTableTest, write_leases_are_reclaimed) {
   table.expect_reclaim(kBob);
-  ASSERT_TRUE(table.reclaim(
-      kBob, {.incarnation = 1, .page = 0, .pages = 1, .inodes = {}, .written = {kFile}}));
-  EXPECT_TRUE(table.may_write(kBob, kFile));
+  ReclaimLeasesRequest page{
+      .incarnation = 1, .page = 0, .pages = 1, .inodes = {}, .written = {kFile}, .epochs = {}};
+  EXPECT_EQ(table.reclaim(kBob, page).code(), ErrorCode::kInvalidArgument);
+  page.epochs = {77};
+  ASSERT_TRUE(table.reclaim(kBob, page));
+  EXPECT_EQ(table.write_epoch(kBob, kFile), 77u);
   EXPECT_EQ(table.count(), 1u);
 }
 

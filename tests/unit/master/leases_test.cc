@@ -227,7 +227,7 @@ TEST_F(LeasesTest, a_new_file_is_its_makers_to_write) {
   create.pin = true;
   const auto made = client->change(create);
   ASSERT_TRUE(made);
-  EXPECT_TRUE(made->may_write);
+  EXPECT_NE(made->write_epoch, 0u);
   client->drops_at_once = false;
   create.existing_is_ok = true;
   ++other->sequence;
@@ -237,7 +237,7 @@ TEST_F(LeasesTest, a_new_file_is_its_makers_to_write) {
   EXPECT_FALSE(is_answered(opened));
   client->acknowledge_notices();
   ASSERT_TRUE(is_answered(opened));
-  EXPECT_FALSE((**opened)->may_write);
+  EXPECT_EQ((**opened)->write_epoch, 0u);
 }
 
 TEST_F(LeasesTest, bytes_over_what_another_changed_are_refused) {

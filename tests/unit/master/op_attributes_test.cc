@@ -165,7 +165,7 @@ TEST_F(OpTruncate, a_new_size_is_a_new_version_and_a_new_mtime) {
   EXPECT_GT(grown.data_version, before.data_version);
   EXPECT_GT(grown.mtime, before.mtime);
   const Attributes same = truncate(file, 1'000'000);
-  EXPECT_EQ(same.data_version, grown.data_version);
+  EXPECT_GT(same.data_version, grown.data_version);
 }
 
 TEST_F(OpTruncate, cuts_the_window_in_which_the_end_lies) {

@@ -33,12 +33,14 @@ void TestClient::open(std::uint64_t nonce) {
 
 void TestClient::reclaim() {
   is_member_ = false;
-  rpc_.call(ReclaimLeasesRequest{.incarnation = lease_incarnation_,
-                                 .page = 0,
-                                 .pages = 1,
-                                 .inodes = kept,
-                                 .written = written},
-            CallOptions{.session = session}, [this](Result<RpcReply<ReclaimLeasesReply>> reply) {
+  ReclaimLeasesRequest request{
+      .incarnation = lease_incarnation_, .page = 0, .pages = 1, .inodes = kept};
+  for (const auto& [inode, epoch] : written) {
+    request.written.push_back(inode);
+    request.epochs.push_back(epoch);
+  }
+  rpc_.call(request, CallOptions{.session = session},
+            [this](Result<RpcReply<ReclaimLeasesReply>> reply) {
               if (reply) {
                 is_member_ = true;
                 notice_number_ = reply->body.lease;

@@ -93,8 +93,8 @@ class TestClient {
   void reclaim();
   // From here on it says nothing by itself.
   void be_silent();
-  std::vector<InodeId> kept;     // what it reclaims
-  std::vector<InodeId> written;  // the same, with a write lease
+  std::vector<InodeId> kept;                               // what it reclaims
+  std::vector<std::pair<InodeId, std::uint64_t>> written;  // the same, write leases and epochs
 
  private:
   sim::SimEvents& events_;
