@@ -107,8 +107,12 @@ std::uint64_t LeaseTable::begin_writing(SessionId id, InodeId inode) {
     // to the writer again.
     holders_.at(inode).front().serial = next_serial_++;
   }
-  writers_[inode] = {.session = id, .epoch = next_epoch_++};
-  return writers_.at(inode).epoch;
+  // It may be a late copy of the question that was answered with this one.
+  const auto [writer, is_new] =
+      writers_.try_emplace(inode, Writer{.session = id, .epoch = next_epoch_});
+  next_epoch_ += is_new ? 1 : 0;
+  DFS_ASSERT(writer->second.session == id);
+  return writer->second.epoch;
 }
 
 void LeaseTable::end_writing(SessionId session, InodeId inode) {

@@ -116,7 +116,9 @@ Part lock_part(std::uint32_t byte, History history) {
   std::map<std::uint32_t, Operation> newest;
   for (const Operation& op : history) {
     Operation& known = newest[op.process];
-    if (op.invoked_ns >= known.invoked_ns) {
+    // The end of a session that had the lock stands for itself.
+    const bool is_end = op.kind == Kind::kUnlock && op.settled_ns != kNever;
+    if (!is_end && op.invoked_ns >= known.invoked_ns) {
       known = op;
     }
   }

@@ -246,6 +246,7 @@ TEST_F(LeaseTableTest, each_write_lease_stores_what_was_written_under_it) {
   EXPECT_TRUE(table.may_store(kAnn, kFile, first));
   EXPECT_FALSE(table.may_store(kAnn, kFile, 0));
   EXPECT_FALSE(table.may_store(kBob, kFile, first));
+  EXPECT_EQ(table.begin_writing(kAnn, kFile), first) << "a copy of the question";
   table.forget(kAnn);
   const std::uint64_t second = table.begin_writing(kAnn, kFile);
   EXPECT_FALSE(table.may_store(kAnn, kFile, first));
