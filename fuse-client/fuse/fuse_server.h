@@ -29,6 +29,7 @@
 #include "fuse-client/fuse/kernel_notifier.h"
 #include "fuse-client/fuse/open_directory.h"
 #include "fuse-client/fuse/path_walks.h"
+#include "fuse-client/fuse/request_size.h"
 
 namespace dfs::fuse {
 
@@ -47,6 +48,7 @@ struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted
   std::vector<std::string> mount_options;  // for the kernel: "ro", "allow_other", "fsname=…"
   Duration umount_wait = std::chrono::seconds(30);
+  std::uint32_t request_bytes_max = kRequestBytesMax;  // of data; see request_size.h
   // Runs a task on the loop thread; called from any thread.
   std::function<void(Task)> post_from_thread;
   // Makes the kernel end the connection, and with that every wait for an answer.
@@ -205,6 +207,7 @@ class FuseServer {
   Log& log_;
   InodeId root_;
   Duration umount_wait_;
+  std::uint32_t request_bytes_max_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
   std::function<void()> ready_;
