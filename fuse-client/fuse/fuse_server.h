@@ -12,7 +12,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -175,11 +174,9 @@ class FuseServer {
       dropper_->note_asked_for(inode);
     }
   }
-  // Of open files: which the kernel serves without its page cache.
-  void note_direct(client::HandleId handle) { direct_.insert(handle); }
-  bool is_direct(client::HandleId handle) const { return direct_.contains(handle); }
+  DirectFiles& direct_files() { return direct_files_; }
   void release(client::HandleId handle) {
-    direct_.erase(handle);
+    direct_files_.forget(handle);
     client_.release(handle);
   }
   void count_lookup(InodeId inode) { ++lookups_[inode]; }
@@ -226,7 +223,7 @@ class FuseServer {
   struct RequestMemory;
   std::shared_ptr<RequestMemory> memory_;
   std::map<fuse_req_t, Waiting> waiting_;
-  std::set<client::HandleId> direct_;
+  DirectFiles direct_files_;
   std::unordered_map<InodeId, std::uint64_t> lookups_;
   std::map<std::uint64_t, OpenDirectory> directories_;
   std::uint64_t next_directory_ = 1;
