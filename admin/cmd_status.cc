@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "admin/commands.h"
@@ -17,40 +18,61 @@ std::string count(std::uint64_t number, const std::string& noun) {
   return std::to_string(number) + " " + noun + (number == 1 ? "" : "s");
 }
 
+// Servers that are not there, or that can take nothing, and which.
+std::string lacking(const ClusterStatusReply& status) {
+  constexpr std::size_t kNamedMax = 5;
+  std::string text;
+  if (status.nodes_down > 0) {
+    text += "; " + count(status.nodes_down, "server") + " down";
+  }
+  for (std::size_t i = 0; i < std::min(status.nodes_full.size(), kNamedMax); ++i) {
+    text += (i == 0 ? "; full: " : ", ") + escape(status.nodes_full[i]);
+  }
+  if (status.nodes_full.size() > kNamedMax) {
+    text += " and " + std::to_string(status.nodes_full.size() - kNamedMax) + " more";
+  }
+  return text;
+}
+
 // The worst first: what cannot be read, then what is at risk, then what is merely missing.
 Verdict judge(const ClusterStatusReply& status) {
-  const std::string down =
-      status.nodes_down > 0 ? "; " + count(status.nodes_down, "server") + " down" : "";
+  const std::string lacks = lacking(status);
+  const std::uint64_t roomy =
+      status.nodes_up - std::min<std::uint64_t>(status.nodes_up, status.nodes_full.size());
   if (status.chunks_unavailable > 0) {
     return {"unavailable",
             "UNAVAILABLE: " + count(status.chunks_unavailable, "chunk") +
                 " without a good replica on a live server: reads of their files wait or fail" +
-                down};
+                lacks};
   }
   if (status.nodes_up == 0) {
-    return {"no_servers", "NO SERVERS: nothing can be written; start a dfs-chunkserver" + down};
+    return {"no_servers", "NO SERVERS: nothing can be written; start a dfs-chunkserver" + lacks};
   }
   if (status.chunks_damaged > 0) {
     return {"damaged", "DAMAGED: " + count(status.chunks_damaged, "chunk") +
                            " with a bad replica; good ones are read. dfs-admin fsck lists them" +
-                           down};
+                           lacks};
   }
   if (status.chunks_degraded > 0) {
     return {"degraded", "DEGRADED: " + count(status.chunks_degraded, "chunk") +
-                            " below their number of replicas" + down};
+                            " below their number of replicas" + lacks};
   }
   if (status.nodes_down > 0) {
-    return {"server_down", "SERVER DOWN: every chunk has its replicas" + down};
+    return {"server_down", "SERVER DOWN: every chunk has its replicas" + lacks};
   }
-  if (status.nodes_up < status.root_policy.replicas) {
+  if (roomy < status.root_policy.replicas) {
     return {"too_few_servers", "TOO FEW SERVERS: the policy of / wants " +
                                    count(status.root_policy.replicas, "replica") + ", " +
-                                   count(status.nodes_up, "server") + " can hold one each"};
+                                   count(roomy, "server") + " can hold one each" + lacks};
   }
-  return {"healthy", "HEALTHY: every chunk has its replicas", true};
+  return {"healthy", "HEALTHY: every chunk has its replicas" + lacks, true};
 }
 
 nlohmann::json to_json(const ClusterStatusReply& status, const Verdict& verdict) {
+  nlohmann::json nodes_full = nlohmann::json::array();
+  for (const std::string& address : status.nodes_full) {
+    nodes_full.push_back(escape(address));
+  }
   return {{"verdict", verdict.word},
           {"verdict_line", verdict.line},
           {"cluster_id", escape(status.cluster_id)},
@@ -58,6 +80,7 @@ nlohmann::json to_json(const ClusterStatusReply& status, const Verdict& verdict)
           {"uptime_s", status.uptime_s},
           {"nodes_up", status.nodes_up},
           {"nodes_down", status.nodes_down},
+          {"nodes_full", nodes_full},
           {"sessions", status.sessions},
           {"leases", status.leases},
           {"write_leases", status.write_leases},
@@ -106,7 +129,8 @@ Result<Output> status(ClusterCalls& calls, bool as_json) {
   text += format_facts({
       {"cluster", escape(status.cluster_id) + ", master " + escape(status.version) + " up " +
                       number(status.uptime_s) + " s"},
-      {"servers", number(status.nodes_up) + " up, " + number(status.nodes_down) + " down"},
+      {"servers", number(status.nodes_up) + " up, " + number(status.nodes_down) + " down, " +
+                      number(status.nodes_full.size()) + " full"},
       {"space", format_size(status.available_bytes) + " free of " +
                     format_size(status.total_bytes) + " on live servers (raw)"},
       {"files", number(status.inodes) + " inodes, " + format_size(status.live_bytes) +

@@ -40,10 +40,12 @@ struct ClusterStatusReply {
   StoragePolicy root_policy;
   std::uint64_t oldest_recall_ms = 0;   // since the first of `recalls` was made
   std::uint64_t leases_over_limit = 0;  // taken back since the start to keep to leases_max
+  // Addresses of servers that take chunks and have no room for one, by id of the server.
+  std::vector<std::string> nodes_full;
   DFS_FIELDS(cluster_id, version, uptime_s, inodes, orphans, chunks, chunks_open, chunks_degraded,
              chunks_unavailable, chunks_damaged, sessions, leases, write_leases, leases_max,
              recalls, nodes_up, nodes_down, total_bytes, available_bytes, live_bytes,
-             database_bytes, root_policy, oldest_recall_ms, leases_over_limit)
+             database_bytes, root_policy, oldest_recall_ms, leases_over_limit, nodes_full)
 };
 struct ClusterStatusRequest {
   static constexpr MessageType kType = MessageType::kClusterStatus;

@@ -12,6 +12,12 @@ WriteQueue::WriteQueue(World world, Flusher& flusher, MemoryBudget& memory,
                        const WriteBackEvents& events, Duration write_wait)
     : world_(world), flusher_(flusher), memory_(memory), events_(events), write_wait_(write_wait) {}
 
+WriteQueue::~WriteQueue() {
+  for (const Write& write : waiting_) {
+    memory_.release(Use::kWaiting, write.data.size());
+  }
+}
+
 WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy, WritePlace place,
                                     Buffer data, Done<std::uint64_t> done) {
   Write write{
@@ -30,6 +36,7 @@ WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy, 
     }
   }
   // The caller's buffer may be a whole request's memory, held for a few bytes of it.
+  memory_.reserve_anyway(Use::kWaiting, write.data.size());
   write.data = Buffer::copy_of(write.data.bytes());
   write.id = WriteBack::WaitId{next_id_++};
   waiting_.push_back(std::move(write));
@@ -113,12 +120,17 @@ void WriteQueue::fail(InodeId inode, const Error& error) {
   fail_if([&](const Write& write) { return write.inode == inode; }, error);
 }
 
+WriteQueue::Writes::iterator WriteQueue::leave(Writes::iterator write) {
+  memory_.release(Use::kWaiting, write->data.size());
+  return waiting_.erase(write);
+}
+
 template <class Predicate>
 void WriteQueue::fail_if(Predicate predicate, const Error& error) {
   for (auto at = waiting_.begin(); at != waiting_.end();) {
     if (predicate(*at)) {
       answer(*at, error);
-      at = waiting_.erase(at);
+      at = leave(at);
     } else {
       ++at;
     }
@@ -146,7 +158,7 @@ void WriteQueue::retry() {
     }
     const Outcome outcome = try_take(*at);
     if (outcome == Outcome::kTaken || outcome == Outcome::kRefused) {
-      at = waiting_.erase(at);
+      at = leave(at);
       continue;
     }
     if (outcome == Outcome::kNoMemory) {

@@ -16,6 +16,10 @@ class WriteQueue {
   WriteQueue(World world, Flusher& flusher, MemoryBudget& memory, const WriteBackEvents& events,
              Duration write_wait);
 
+  ~WriteQueue();
+  WriteQueue(const WriteQueue&) = delete;
+  WriteQueue& operator=(const WriteQueue&) = delete;
+
   WriteBack::WaitId write(InodeId inode, const StoragePolicy& policy, WritePlace place, Buffer data,
                           Done<std::uint64_t> done);
   void interrupt(WriteBack::WaitId wait);
@@ -39,6 +43,7 @@ class WriteQueue {
     Done<std::uint64_t> done;
     MonoTime since{};
   };
+  using Writes = std::list<Write>;
   enum class Outcome { kTaken, kRefused, kHeld, kNoRoom, kNoMemory };
 
   // Takes it, and answers, or refuses it, or says what it waits for.
@@ -47,6 +52,7 @@ class WriteQueue {
   std::uint64_t offset_of(const Write& write) const;
   void apply(const Write& write, std::uint64_t offset, std::uint64_t reserved);
   void answer(Write& write, Result<std::uint64_t> result);
+  Writes::iterator leave(Writes::iterator write);
   template <class Predicate>
   void fail_if(Predicate predicate, const Error& error);
 
@@ -55,7 +61,7 @@ class WriteQueue {
   MemoryBudget& memory_;
   const WriteBackEvents& events_;
   Duration write_wait_;
-  std::list<Write> waiting_;  // in the order of the calls
+  Writes waiting_;  // in the order of the calls
   std::uint64_t next_id_ = 1;
   bool is_retry_posted_ = false;
   Lifetime lifetime_;

@@ -9,7 +9,10 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
+
+#include "fuse-client/core/client.h"
 
 namespace dfs::fuse {
 
@@ -29,6 +32,21 @@ class DirectIoHandshake {
  private:
   std::optional<std::uint64_t> asked_;  // the number of the request that offers it
   bool allows_mmap_ = false;
+};
+
+// Open files that are served so.
+class DirectFiles {
+ public:
+  // `has_privileges`: there are set-id bits or capabilities that a write takes away, as far as is
+  // known now.
+  void note(client::HandleId handle, bool has_privileges) { files_[handle] = has_privileges; }
+  void forget(client::HandleId handle) { files_.erase(handle); }
+  bool contains(client::HandleId handle) const { return files_.contains(handle); }
+  // As noted last. Precondition: contains it.
+  bool had_privileges(client::HandleId handle) const { return files_.at(handle); }
+
+ private:
+  std::map<client::HandleId, bool> files_;
 };
 
 // Whether a file is opened so, with these flags of open(2). Where it could not be mapped then, only

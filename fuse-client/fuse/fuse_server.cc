@@ -18,9 +18,7 @@ namespace dfs::fuse {
 namespace {
 
 constexpr int kRequestsPerTurn = 64;  // then timers and answers get their turn
-// What libfuse reads into: its largest request (256 pages of data) and a header.
-constexpr std::size_t kRequestMemoryBytes = 256 * 4096 + 4096;
-constexpr std::uint32_t kWriteBytesMax = 1u << 20;
+constexpr std::size_t kRequestMemoryBytes = kRequestBytesMax + 4096;  // with a header
 constexpr std::uint32_t kPreferredIoBytes = 128 * 1024;  // st_blksize: the size cp and cat use
 
 // How often is looked whether what is to be dropped is in use, and for how long.
@@ -89,6 +87,7 @@ FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log,
       log_(log),
       root_(options.root),
       umount_wait_(options.umount_wait),
+      request_bytes_max_(options.request_bytes_max),
       post_from_thread_(options.post_from_thread),
       abort_connection_(options.abort_connection),
       memory_(std::make_shared<RequestMemory>()) {}
@@ -203,7 +202,7 @@ bool FuseServer::process() {
 }
 
 void FuseServer::negotiate(fuse_conn_info* connection) {
-  connection->max_write = kWriteBytesMax;
+  connection->max_write = request_bytes_max_;
   connection->max_background = 64;
   connection->congestion_threshold = 48;
   connection->time_gran = 1;

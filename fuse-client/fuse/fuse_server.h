@@ -12,7 +12,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -29,6 +28,7 @@
 #include "fuse-client/fuse/kernel_notifier.h"
 #include "fuse-client/fuse/open_directory.h"
 #include "fuse-client/fuse/path_walks.h"
+#include "fuse-client/fuse/request_size.h"
 
 namespace dfs::fuse {
 
@@ -47,6 +47,7 @@ struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted
   std::vector<std::string> mount_options;  // for the kernel: "ro", "allow_other", "fsname=…"
   Duration umount_wait = std::chrono::seconds(30);
+  std::uint32_t request_bytes_max = kRequestBytesMax;  // of data; see request_size.h
   // Runs a task on the loop thread; called from any thread.
   std::function<void(Task)> post_from_thread;
   // Makes the kernel end the connection, and with that every wait for an answer.
@@ -173,11 +174,9 @@ class FuseServer {
       dropper_->note_asked_for(inode);
     }
   }
-  // Of open files: which the kernel serves without its page cache.
-  void note_direct(client::HandleId handle) { direct_.insert(handle); }
-  bool is_direct(client::HandleId handle) const { return direct_.contains(handle); }
+  DirectFiles& direct_files() { return direct_files_; }
   void release(client::HandleId handle) {
-    direct_.erase(handle);
+    direct_files_.forget(handle);
     client_.release(handle);
   }
   void count_lookup(InodeId inode) { ++lookups_[inode]; }
@@ -205,6 +204,7 @@ class FuseServer {
   Log& log_;
   InodeId root_;
   Duration umount_wait_;
+  std::uint32_t request_bytes_max_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
   std::function<void()> ready_;
@@ -223,7 +223,7 @@ class FuseServer {
   struct RequestMemory;
   std::shared_ptr<RequestMemory> memory_;
   std::map<fuse_req_t, Waiting> waiting_;
-  std::set<client::HandleId> direct_;
+  DirectFiles direct_files_;
   std::unordered_map<InodeId, std::uint64_t> lookups_;
   std::map<std::uint64_t, OpenDirectory> directories_;
   std::uint64_t next_directory_ = 1;

@@ -27,6 +27,12 @@ client::OpenFlags open_flags(int flags) {
           .no_atime = (flags & O_NOATIME) != 0};
 }
 
+// What a write by others than the privileged takes away.
+bool has_privileges(const Attributes& attributes) {
+  return (attributes.mode & (kModeSetUid | kModeSetGid)) != 0 ||
+         (attributes.xattr_kinds & kXattrCapability) != 0;
+}
+
 // `is_contended`: other clients change it, or may be about to.
 fuse_file_info reply_info(FuseServer& server, const fuse_file_info& asked,
                           const client::OpenedFile& opened, bool is_contended) {
@@ -42,7 +48,7 @@ fuse_file_info reply_info(FuseServer& server, const fuse_file_info& asked,
       opens_directly(asked.flags, is_contended, server.direct_io().allows_mmap());
   file.direct_io = is_direct ? 1 : 0;
   if (is_direct) {
-    server.note_direct(opened.handle);
+    server.direct_files().note(opened.handle, has_privileges(opened.attributes));
   }
   return file;
 }
@@ -215,17 +221,65 @@ void take_privileges(FuseServer& server, fuse_req_t request, InodeId inode, bool
   }
 }
 
+struct Write {
+  client::HandleId handle;
+  InodeId inode;
+  client::WritePlace place;
+  Buffer data;
+  bool clears_set_id = false;
+};
+
+// Before the bytes are taken, where there is something to take away: an error then is one of a
+// write that was not made. And behind them in any case, now that the attributes are known, since
+// others may have changed them meanwhile.
+void write_directly(FuseServer& server, fuse_req_t request, const Write& write,
+                    const client::Done<std::uint64_t>& done) {
+  const auto begin = [&server, request, write, done] {
+    const auto written = [&server, request, inode = write.inode, clears = write.clears_set_id,
+                          done](const Result<std::uint64_t>& written_at) {
+      if (!written_at) {
+        done(written_at);
+        return;
+      }
+      take_privileges(server, request, inode, clears, [done, written_at](Result<Unit> taken) {
+        done(taken ? written_at : Result<std::uint64_t>(std::move(taken).error()));
+      });
+    };
+    server.started(request, server.client().write(write.handle, write.place, write.data, written));
+  };
+  const auto known = server.client().kept_attributes(write.inode);
+  if (known) {
+    server.direct_files().note(write.handle, has_privileges(*known));
+  }
+  if (!server.direct_files().had_privileges(write.handle)) {
+    begin();
+    return;
+  }
+  take_privileges(server, request, write.inode, write.clears_set_id,
+                  [begin, done](Result<Unit> taken) {
+                    if (taken) {
+                      begin();
+                    } else {
+                      done(std::move(taken).error());
+                    }
+                  });
+}
+
 void op_write(fuse_req_t request, fuse_ino_t kernel_inode, const char* data, std::size_t size,
               off_t at, fuse_file_info* file) {
   FuseServer& server = server_of(request);
   const InodeId inode = server.from_kernel(kernel_inode);
   const auto offset = static_cast<std::uint64_t>(at);
   const bool is_written_back = file->writepage != 0;
-  client::WritePlace place{.offset = offset, .is_written_back = is_written_back};
+  Write write{.handle = handle_of(file),
+              .inode = inode,
+              .place = {.offset = offset, .is_written_back = is_written_back},
+              .data = server.request_bytes(data, size),
+              .clears_set_id = clears_set_id(data)};
   if ((file->flags & O_APPEND) != 0 && !is_written_back) {
-    place.offset.reset();  // the end is where the core says
+    write.place.offset.reset();  // the end is where the core says
   }
-  auto reply = server.answer<std::uint64_t>(
+  client::Done<std::uint64_t> done = server.answer<std::uint64_t>(
       request, [&server, request, inode, offset, size](std::uint64_t written_at) {
         server.note_answer(inode);
         if (written_at == offset) {
@@ -234,28 +288,19 @@ void op_write(fuse_req_t request, fuse_ino_t kernel_inode, const char* data, std
           reply_moved_write(server, request, inode, offset, written_at, size);
         }
       });
-  client::Done<std::uint64_t> done = reply;
-  if (server.is_direct(handle_of(file))) {
-    done = [&server, request, inode, reply,
-            clears = clears_set_id(data)](const Result<std::uint64_t>& written_at) {
-      if (!written_at) {
-        reply(written_at);
-        return;
-      }
-      take_privileges(server, request, inode, clears, [reply, written_at](Result<Unit> taken) {
-        reply(taken ? written_at : Result<std::uint64_t>(std::move(taken).error()));
-      });
-    };
-  }
   if (!is_written_back) {
     done = [&server, inode, reply = done,
-            write = server.write_begins(inode, offset, size)](Result<std::uint64_t> written_at) {
-      server.write_ends(inode, write,
+            begun = server.write_begins(inode, offset, size)](Result<std::uint64_t> written_at) {
+      server.write_ends(inode, begun,
                         [reply, written_at = std::move(written_at)] { reply(written_at); });
     };
   }
-  server.started(request, server.client().write(handle_of(file), place,
-                                                server.request_bytes(data, size), done));
+  if (server.direct_files().contains(write.handle)) {
+    write_directly(server, request, write, done);
+  } else {
+    server.started(request,
+                   server.client().write(write.handle, write.place, std::move(write.data), done));
+  }
 }
 
 void op_lseek(fuse_req_t request, fuse_ino_t, off_t offset, int whence, fuse_file_info* file) {

@@ -213,6 +213,11 @@ std::uint64_t ChunkManager::room_on(NodeId id) const {
   return available > taken ? available - taken : 0;
 }
 
+std::uint64_t ChunkManager::chunk_room_on(NodeId id) const {
+  const KnownNode* node = nodes_->find(id);
+  return node == nullptr ? 0 : std::min(room_on(id), node->largest_directory_bytes());
+}
+
 UsableSpace ChunkManager::usable_space(StoragePolicy policy) const {
   std::vector<std::uint64_t> rooms;
   std::vector<std::uint64_t> totals;

@@ -81,6 +81,8 @@ class ChunkManager {
 
   // What a new chunk or a statfs may count on: reported, less what is reserved or newly written.
   std::uint64_t room_on(NodeId node) const;
+  // The same, of what one new chunk can have: it lies in one directory, whatever the others have.
+  std::uint64_t chunk_room_on(NodeId node) const;
   // What fits at the policy's replica count, see usable_space.h; and what could if all was empty.
   UsableSpace usable_space(StoragePolicy policy) const;
 

@@ -6,7 +6,8 @@
 // told of a change. As to losses: most commits are written and not synced. A killed process loses
 // none of them, and neither does an orderly stop, which syncs; but the machine can lose the newest
 // with its power. So the store names the run of the machine (its boot id) it was last used in, or
-// none after an orderly stop. When it names another one, every session of the store is asked for
+// none after an orderly stop. When it names another one, or a sync failed, after which the machine
+// may have forgotten what it could not write, every session of the store is asked for
 // its changes that were answered and not known to be durable (ReplayChanges); when each has told
 // them, or is over, they are applied in the order of their indices, durably, and the period ends.
 // Until then nothing is answered that tells of names, sizes or contents: requests wait. The boot id

@@ -20,6 +20,7 @@ namespace {
 
 // Requests in a row that met an I/O error of the store, before the disk counts as broken.
 constexpr std::uint32_t kFailuresMax = 8;
+constexpr std::chrono::seconds kNoteRetry{1};
 // Sequences are stored as signed numbers.
 constexpr std::uint64_t kSequenceMax =
     static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
@@ -41,7 +42,8 @@ Master::Master(World world, Store& store, Options options)
       leases_(world.scheduler, world.random.next_u64() >> 2, options_.leases_max),
       // Twice, since a client first tells what a loss of power may have undone.
       locks_(world, incarnation_, 2 * options_.sessions.session_timeout),
-      grace_(world, *this, sessions_, leases_, options_.boot_id) {}
+      grace_(world, *this, sessions_, leases_, options_.boot_id),
+      note_timer_(world.scheduler) {}
 
 Master::~Master() = default;
 
@@ -53,6 +55,7 @@ Status Master::start() {
   }
   if (!prepared) {
     store_.rollback();
+    DFS_CHECK_OK(store_.note_failed_sync());
     return prepared;
   }
   DFS_CHECK_OK(chunks_.load());
@@ -264,6 +267,9 @@ Status Master::attempt(Items items) {
   }
   if (!status) {
     undo(end);
+    if (store_.has_failed_sync()) {
+      fail(status.error());
+    }
     return status;
   }
   index_ = context.index;
@@ -428,9 +434,30 @@ void Master::fail(const Error& error) {
   queue_.clear();
   held_.clear();
   waiting_.clear();
-  if (failed_) {
-    // Posted: the handler may destroy the master.
-    world_.scheduler.post([failed = failed_, error] { failed(error); });
+  // Posted: the handler may destroy the master.
+  world_.scheduler.post([this, alive = std::weak_ptr<char>(alive_), error] {
+    if (!alive.expired()) {
+      tell_failure(error);
+    }
+  });
+}
+
+// The next start must not take what it finds for all there was. As long as that cannot be written
+// down there must be none: this process stays, with its lock, until it is told to stop.
+void Master::tell_failure(const Error& error) {
+  const Status noted = store_.note_failed_sync();
+  if (!noted) {
+    if (server_ != nullptr) {
+      world_.log.error(
+          "A sync failed, which cannot be written down: this is tried until it can be, or the "
+          "master is told to stop. Start the machine anew before another master on this data, "
+          "else changes may be missing unnoticed. " +
+          describe(noted.error()));
+      server_.reset();
+    }
+    note_timer_.start(kNoteRetry, [this, error] { tell_failure(error); });
+  } else if (failed_) {
+    failed_(error);
   }
 }
 

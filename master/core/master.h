@@ -147,6 +147,7 @@ class Master final : private InternalOperations {
   void answer(Items items);
   void answer_failure(Item& item, const Error& error);
   void fail(const Error& error);
+  void tell_failure(const Error& error);
 
   World world_;
   Store& store_;
@@ -172,6 +173,7 @@ class Master final : private InternalOperations {
   bool is_stopped_ = false;
   std::uint32_t failures_in_a_row_ = 0;
   std::uint64_t dropped_requests_ = 0;
+  Timer note_timer_;
   // Posted tasks hold it weakly: they do nothing once the master is gone.
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };

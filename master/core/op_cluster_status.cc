@@ -48,8 +48,11 @@ Status count_chunks(OpContext& context, ClusterStatusReply& reply) {
   }
 }
 
-void count_nodes(const NodeTable& nodes, ClusterStatusReply& reply) {
-  for (const auto& [id, node] : nodes.all()) {
+void count_nodes(ChunkManager& chunks, ClusterStatusReply& reply) {
+  for (const auto& [id, node] : chunks.nodes().all()) {
+    if (node.takes_chunks() && chunks.chunk_room_on(id) < kChunkCapacityBytesMin) {
+      reply.nodes_full.push_back(node.row.address);
+    }
     if (node.is_up()) {
       ++reply.nodes_up;
       reply.total_bytes += node.total_bytes();
@@ -79,7 +82,7 @@ Result<ClusterStatusReply> apply(OpContext& context, const ClusterStatusRequest&
       std::chrono::duration_cast<std::chrono::milliseconds>(context.leases.oldest_unhandled())
           .count());
   reply.leases_over_limit = context.leases.recalled_count();
-  count_nodes(context.chunks.nodes(), reply);
+  count_nodes(context.chunks, reply);
   DFS_CHECK_OK(count_chunks(context, reply));
   DFS_TRY(reply.database_bytes, context.store.database_bytes());
   DFS_TRY(const auto root, context.store.inode(kRootInode));

@@ -18,8 +18,7 @@ std::vector<PlacementNode> candidates(ChunkManager& chunks, const std::vector<No
     PlacementNode node;
     node.node = id;
     node.zone = state.row.zone;
-    // A chunk lies in one directory, whatever the others have.
-    node.room_bytes = std::min(chunks.room_on(id), state.largest_directory_bytes());
+    node.room_bytes = chunks.chunk_room_on(id);
     node.load = state.requests_in_progress + chunks.open_chunks().count_on(id);
     node.avoid = state.is_suspect || std::find(avoid.begin(), avoid.end(), id) != avoid.end();
     nodes.push_back(std::move(node));

@@ -75,14 +75,15 @@ Result<Placement> place_chunk(const std::vector<PlacementNode>& nodes, StoragePo
       (node.avoid ? avoided : preferred).push_back(&node);
     }
   }
-  const std::size_t wanted = std::min<std::size_t>(policy.replicas, nodes.size());
-  if (preferred.size() + avoided.size() < wanted) {
-    return make_error(ErrorCode::kNoSpace, std::to_string(preferred.size() + avoided.size()) +
-                                               " of " + std::to_string(wanted) +
-                                               " servers have room for a chunk");
+  const std::size_t roomy = preferred.size() + avoided.size();
+  if (roomy < policy.min_replicas) {
+    return make_error(ErrorCode::kNoSpace, std::to_string(roomy) + " of " +
+                                               std::to_string(nodes.size()) +
+                                               " servers have room for a chunk, the policy needs " +
+                                               std::to_string(policy.min_replicas));
   }
   Candidates chosen;
-  while (chosen.size() < wanted && !preferred.empty()) {
+  while (chosen.size() < policy.replicas && !preferred.empty()) {
     choose_one(preferred, chosen, random);
   }
   while (chosen.size() < policy.min_replicas) {

@@ -1,8 +1,7 @@
 // Where a new chunk goes: a pure function of what is known about the servers.
 //
-// - As many servers as the policy's replicas, fewer only when fewer live, never below min_replicas.
-// - A server without room is not replaced by fewer copies: the cluster is full for this policy, as
-//   the free space shown to users says.
+// - As many servers as the policy's replicas, fewer only when fewer live or have room, never below
+//   min_replicas.
 // - Servers to avoid are used only to reach min_replicas.
 // - Distinct servers always; distinct zones first (no zone given is a zone like any other).
 // - Then the one with most room and least load, by lot among those nearly as good.
@@ -41,7 +40,8 @@ bool is_valid(StoragePolicy policy);
 // small chunks and not one writer everything.
 inline constexpr std::uint64_t kRoomShare = 8;
 
-// Fails with kNoSpace, kNotEnoughServers. Precondition: is_valid(policy), nodes are distinct.
+// Fails with kNotEnoughServers (fewer than min_replicas take chunks), kNoSpace (enough do, but
+// fewer have room). Precondition: is_valid(policy), nodes are distinct.
 Result<Placement> place_chunk(const std::vector<PlacementNode>& nodes, StoragePolicy policy,
                               Random& random);
 

@@ -129,9 +129,16 @@ class Store {
   virtual void rollback() = 0;
   // A call failed since begin(): the transaction can only be rolled back.
   virtual bool is_broken() const = 0;
+  // A sync has failed at any time: what was committed may not be there after all, and no later sync
+  // would tell. Nothing must be acknowledged any more.
+  virtual bool has_failed_sync() const = 0;
+  // Has the next process on this store know that, by its boot_id(), until a boot id is set durably.
+  // No effect if no sync has failed.
+  virtual Status note_failed_sync() = 0;
 
   virtual Result<std::string> cluster_id() = 0;  // made when the database is
-  // The run of the machine that commits not synced yet may be lost with; empty: all are synced.
+  // The run of the machine that commits not synced yet may be lost with; empty: all are synced; no
+  // machine's: a sync failed and some may be lost already.
   virtual Result<std::string> boot_id() = 0;
   virtual Status set_boot_id(const std::string& boot_id) = 0;
   virtual Result<std::uint64_t> counter(Counter counter) = 0;  // 0 if never set

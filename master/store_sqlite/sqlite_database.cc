@@ -13,7 +13,18 @@ namespace {
 // How long a statement waits for somebody who looks at the database with another tool.
 constexpr int kBusyTimeoutMs = 2000;
 
+// Pages in the write-ahead log before they are moved into the database: 16 MiB. Larger ones make
+// fewer, longer pauses.
+constexpr int kLogPagesMax = 4096;
+
+bool is_failed_sync(int sqlite_code) {
+  return sqlite_code == SQLITE_IOERR_FSYNC || sqlite_code == SQLITE_IOERR_DIR_FSYNC;
+}
+
 ErrorCode code_of(int sqlite_code, int system_errno) {
+  if (is_failed_sync(sqlite_code)) {
+    return ErrorCode::kIo;  // for want of space or not: what was written is not there
+  }
   const int primary = sqlite_code & 0xff;
   if (primary == SQLITE_FULL || (primary == SQLITE_IOERR && system_errno == ENOSPC)) {
     return ErrorCode::kNoSpace;
@@ -110,6 +121,8 @@ Result<std::unique_ptr<SqliteDatabase>> SqliteDatabase::open(const std::string& 
   }
   sqlite3_extended_result_codes(connection, 1);
   sqlite3_busy_timeout(connection, kBusyTimeoutMs);
+  // Instead of SQLite's own checkpoints, which keep to themselves that a sync failed.
+  sqlite3_wal_hook(connection, &SqliteDatabase::note_log_pages, database.get());
   return database;
 }
 
@@ -173,7 +186,25 @@ Status SqliteDatabase::begin() {
 
 Status SqliteDatabase::commit() {
   DFS_ASSERT(!broken_);
-  return query("COMMIT").run();
+  DFS_CHECK_OK(query("COMMIT").run());
+  return log_pages_ >= kLogPagesMax ? checkpoint() : ok();
+}
+
+int SqliteDatabase::note_log_pages(void* self, sqlite3*, const char*, int pages) {
+  static_cast<SqliteDatabase*>(self)->log_pages_ = pages;
+  return SQLITE_OK;
+}
+
+Status SqliteDatabase::checkpoint() {
+  const int code =
+      sqlite3_wal_checkpoint_v2(connection_, "main", SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED) {
+    return ok();  // what somebody reads yet is moved after another commit
+  }
+  if (code_of(code, sqlite3_system_errno(connection_)) == ErrorCode::kNoSpace) {
+    return ok();  // the log keeps it, and grows as long as there is room for that
+  }
+  return fail(code, "moving the write-ahead log into the database");
 }
 
 void SqliteDatabase::rollback() {
@@ -199,6 +230,7 @@ Status SqliteDatabase::sync_log() {
   const int sync_code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
   if (sync_code != SQLITE_OK) {
     broken_ = true;
+    note_code(SQLITE_IOERR_FSYNC);
     return make_error(ErrorCode::kIo, "the write-ahead log cannot be synced, SQLite code " +
                                           std::to_string(sync_code));
   }
@@ -207,8 +239,25 @@ Status SqliteDatabase::sync_log() {
 
 std::int64_t SqliteDatabase::change_count() const { return sqlite3_total_changes64(connection_); }
 
+LogDistrust SqliteDatabase::distrust() const {
+  sqlite3_vfs* vfs = nullptr;
+  const int code = sqlite3_file_control(connection_, "main", SQLITE_FCNTL_VFS_POINTER, &vfs);
+  DFS_ASSERT(code == SQLITE_OK);
+  const char* path = sqlite3_db_filename(connection_, "main");
+  return {vfs, path == nullptr ? "" : path};
+}
+
+// Closing would move the log into the database, with frames that may not be what was written.
+void SqliteDatabase::note_code(int code) {
+  if (is_failed_sync(code) && !failed_sync_) {
+    failed_sync_ = true;
+    sqlite3_db_config(connection_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
+}
+
 Error SqliteDatabase::fail(int code, std::string_view doing) {
   broken_ = true;
+  note_code(code);
   return make_error(code_of(code, sqlite3_system_errno(connection_)),
                     std::string(sqlite3_errmsg(connection_)) + " (SQLite code " +
                         std::to_string(code) + ") in: " + std::string(doing.substr(0, 120)));

@@ -12,6 +12,7 @@
 
 #include "common/ids.h"
 #include "common/result.h"
+#include "master/store_sqlite/log_distrust.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -87,10 +88,16 @@ class SqliteDatabase {
   Result<std::string> text_of(const std::string& sql);
 
   Status begin();
+  // Errors also after the fact: when the log is long and cannot be moved into the database.
   Status commit();
   void rollback();  // no effect outside of a transaction
   // Puts the write-ahead log on stable storage, and with it everything committed.
   Status sync_log();
+
+  // Sticky. What was committed may not be on stable storage, whatever a later sync says; the
+  // database is not written to any more, not even when it is closed.
+  bool has_failed_sync() const { return failed_sync_; }
+  LogDistrust distrust() const;
 
   bool is_broken() const { return broken_; }
   void mark_broken() { broken_ = true; }  // what was read makes no sense
@@ -101,12 +108,17 @@ class SqliteDatabase {
   friend class Query;
   explicit SqliteDatabase(sqlite3* connection) : connection_(connection) {}
 
+  static int note_log_pages(void* self, sqlite3*, const char*, int pages);
+  Status checkpoint();
+  void note_code(int code);
   // The error of the last call, with what was being done; marks the connection broken.
   Error fail(int code, std::string_view doing);
 
   sqlite3* connection_;
   std::unordered_map<const char*, sqlite3_stmt*> statements_;
   bool broken_ = false;
+  bool failed_sync_ = false;
+  int log_pages_ = 0;  // in the write-ahead log, as of the last commit
 };
 
 }  // namespace dfs::master

@@ -10,9 +10,6 @@ namespace dfs::master {
 namespace {
 
 constexpr std::uint32_t kPageBytes = 4096;
-// Pages in the write-ahead log before they are moved into the database: 16 MiB. Larger ones make
-// fewer, longer pauses.
-constexpr std::uint32_t kLogPages = 4096;
 // What a log that once grew larger is cut back to.
 constexpr std::uint64_t kLogBytesKept = 64u << 20;
 
@@ -26,7 +23,6 @@ Status configure(SqliteDatabase& database, const std::string& path, std::uint64_
   }
   const std::uint64_t cache_kib = std::max<std::uint64_t>(cache_bytes / 1024, 1024);
   DFS_CHECK_OK(database.execute("PRAGMA cache_size = -" + std::to_string(cache_kib)));
-  DFS_CHECK_OK(database.execute("PRAGMA wal_autocheckpoint = " + std::to_string(kLogPages)));
   DFS_CHECK_OK(database.execute("PRAGMA journal_size_limit = " + std::to_string(kLogBytesKept)));
   DFS_CHECK_OK(database.execute("PRAGMA synchronous = NORMAL"));
   DFS_CHECK_OK(database.execute("PRAGMA foreign_keys = OFF"));
@@ -51,8 +47,8 @@ InodeRow root_directory(const SqliteStore::Options& options) {
 
 }  // namespace
 
-SqliteStore::SqliteStore(std::unique_ptr<SqliteDatabase> database)
-    : database_(std::move(database)) {}
+SqliteStore::SqliteStore(std::unique_ptr<SqliteDatabase> database, bool is_distrusted)
+    : database_(std::move(database)), is_distrusted_(is_distrusted) {}
 
 SqliteStore::~SqliteStore() = default;
 
@@ -73,14 +69,19 @@ Result<std::unique_ptr<SqliteStore>> SqliteStore::open(const std::string& path,
 Result<std::unique_ptr<SqliteStore>> SqliteStore::open_checked(const std::string& path,
                                                                const Options& options) {
   DFS_TRY(auto database, SqliteDatabase::open(path, options.vfs));
+  DFS_TRY(const bool is_distrusted, database->distrust().is_noted());
+  if (is_distrusted) {
+    DFS_CHECK_OK(database->distrust().rewrite_log());
+  }
   // Looked at before anything is changed: a foreign or newer file stays as it is.
   DFS_TRY(const SchemaState schema, check_schema(*database));
   DFS_CHECK_OK(configure(*database, path, options.cache_bytes));
-  std::unique_ptr<SqliteStore> store(new SqliteStore(std::move(database)));
+  std::unique_ptr<SqliteStore> store(new SqliteStore(std::move(database), is_distrusted));
   if (schema != SchemaState::kCurrent) {
     auto made = schema == SchemaState::kNone ? store->create(options) : store->upgrade();
     if (!made) {
       store->rollback();
+      DFS_CHECK_OK(store->note_failed_sync());
       return std::move(made).error();
     }
   }
@@ -107,6 +108,7 @@ Status SqliteStore::upgrade() {
 
 Status SqliteStore::begin() {
   counters_.clear();
+  has_set_boot_id_ = false;
   changes_at_begin_ = database_->change_count();
   return database_->begin();
 }
@@ -122,6 +124,10 @@ Status SqliteStore::commit(bool durable) {
     DFS_CHECK_OK(database_->sync_log());
     unsynced_ = false;
   }
+  if (durable && has_set_boot_id_ && is_distrusted_) {
+    DFS_CHECK_OK(database_->distrust().erase_note());
+    is_distrusted_ = false;
+  }
   return ok();
 }
 
@@ -132,15 +138,25 @@ void SqliteStore::rollback() {
 
 bool SqliteStore::is_broken() const { return database_->is_broken(); }
 
+bool SqliteStore::has_failed_sync() const { return database_->has_failed_sync(); }
+
+Status SqliteStore::note_failed_sync() {
+  return has_failed_sync() ? database_->distrust().note() : ok();
+}
+
 Result<std::string> SqliteStore::cluster_id() {
   return database_->text_of("SELECT value FROM meta WHERE key = 'cluster_id'");
 }
 
 Result<std::string> SqliteStore::boot_id() {
+  if (is_distrusted_) {
+    return std::string("of a process whose sync failed");
+  }
   return database_->text_of("SELECT value FROM meta WHERE key = 'boot_id'");
 }
 
 Status SqliteStore::set_boot_id(const std::string& boot_id) {
+  has_set_boot_id_ = true;
   Query query = database_->query("INSERT OR REPLACE INTO meta VALUES('boot_id', ?)");
   return query.bind(boot_id).run();
 }

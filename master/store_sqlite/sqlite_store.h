@@ -3,6 +3,7 @@
 // WAL with synchronous=NORMAL: a commit is written, so a killed process loses nothing, and synced
 // only when asked for: then the log is synced once behind the commit, which covers everything
 // before it (a power loss leaves a prefix of the commits). Memory is bounded by the page cache.
+// A sync that fails is the end (log_distrust.h): everything is to be rolled back and closed.
 // Counters are held in memory within a transaction and written with its commit.
 // Whoever opens it holds the lock of the data directory; other programs may read it.
 #pragma once
@@ -45,6 +46,8 @@ class SqliteStore final : public Store {
   Status commit(bool durable) override;
   void rollback() override;
   bool is_broken() const override;
+  bool has_failed_sync() const override;
+  Status note_failed_sync() override;
 
   Result<std::string> cluster_id() override;
   Result<std::string> boot_id() override;
@@ -118,7 +121,7 @@ class SqliteStore final : public Store {
     bool changed = false;
   };
 
-  explicit SqliteStore(std::unique_ptr<SqliteDatabase> database);
+  SqliteStore(std::unique_ptr<SqliteDatabase> database, bool is_distrusted);
 
   static Result<std::unique_ptr<SqliteStore>> open_checked(const std::string& path,
                                                            const Options& options);
@@ -131,6 +134,8 @@ class SqliteStore final : public Store {
   std::int64_t changes_at_begin_ = 0;
   // Commits may not be on stable storage yet; so at first, too: the last process' may not be.
   bool unsynced_ = true;
+  bool is_distrusted_;            // a sync of an earlier process failed, see log_distrust.h
+  bool has_set_boot_id_ = false;  // in this transaction
 };
 
 }  // namespace dfs::master

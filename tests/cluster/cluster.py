@@ -164,7 +164,8 @@ def wait_for_end(pidfd, limit_s=STOP_LIMIT_S):
 
 
 class Cluster:
-    """servers: how many chunkservers. space_mib: each gets a filesystem of its own of that size."""
+    """servers: how many chunkservers. space_mib: each gets a filesystem of its own of that size, or of its own size
+    in a list."""
 
     def __init__(self, servers=3, replicas=2, min_replicas=None, space_mib=None, host="127.0.0.1",
                  master_options=(), server_options=(), master_program="dfs-master"):
@@ -180,7 +181,9 @@ class Cluster:
             options += ["--min-replicas", min_replicas]
         self.master = Daemon(self.folder, "master", [
             program(master_program), "--listen", self.address, "--data", self.make_folder("master"), *options])
-        self.servers = [self.new_server(i, ports[i + 1], space_mib) for i in range(servers)]
+        spaces = space_mib if isinstance(space_mib, list) else [space_mib] * servers
+        self.addresses = [f"{self.bracketed}:{port}" for port in ports[1:]]
+        self.servers = [self.new_server(i, ports[i + 1], spaces[i]) for i in range(servers)]
 
     def make_folder(self, name):
         path = os.path.join(self.folder, name)

@@ -55,5 +55,24 @@ class FullClusterTest(ClusterTest):
         run("dd", "if=/dev/zero", f"of={self.mount.path('again')}", "bs=1M", "count=100", "conv=fsync")
 
 
+class FullServerTest(ClusterTest):
+    def test_writes_go_on_with_fewer_replicas_when_one_server_is_full(self):
+        cluster = self.new_cluster(space_mib=[192, 192, 24], replicas=3)
+        mount = cluster.mount()
+        with open(mount.path("f"), "wb", buffering=0) as f:
+            for i in range(64):
+                self.assertEqual(f.write(pattern(i, MIB)), MIB)
+            os.fsync(f.fileno())
+        status = cluster.status()
+        self.assertEqual(status["nodes_full"], [cluster.addresses[2]])
+        self.assertEqual(status["verdict"], "degraded")
+        self.assertIn(cluster.addresses[2], status["verdict_line"])
+        self.assertLess(status["chunks_degraded"], status["chunks"], "the first ones have three replicas")
+        mount.remount()
+        with open(mount.path("f"), "rb") as f:
+            for i in range(64):
+                self.assertEqual(f.read(MIB), pattern(i, MIB), f"MiB {i}")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -63,6 +63,16 @@ void SimDiskState::crash() {
   recount_used();
 }
 
+void SimDiskState::forget_cached() {
+  for (const auto& [path, file] : names_) {
+    file->bytes_ = file->durable_;
+    for (const File::Change& change : file->unsynced_) {
+      File::apply(file->bytes_, change);
+    }
+  }
+  recount_used();
+}
+
 bool SimDiskState::flip_bit(const std::string& path, std::uint64_t offset, unsigned bit) {
   const auto it = names_.find(path);
   if (it == names_.end() || offset >= it->second->bytes_.size()) {
@@ -209,14 +219,15 @@ Status SimDiskState::truncate(File& file, std::uint64_t size_bytes) {
 }
 
 Status SimDiskState::sync(File& file, std::optional<std::uint64_t> changes) {
-  if (faults_of(file.path_).fail_syncs) {
-    return make_error(ErrorCode::kIo, file.path_ + ": injected EIO");
-  }
   const std::uint64_t already = file.changes_ - file.unsynced_.size();
   const std::uint64_t wanted = changes.value_or(file.changes_);
   const std::uint64_t count = wanted > already ? wanted - already : 0;
   DFS_ASSERT(count <= file.unsynced_.size());
   const auto end = file.unsynced_.begin() + static_cast<std::ptrdiff_t>(count);
+  if (faults_of(file.path_).fail_syncs) {
+    file.unsynced_.erase(file.unsynced_.begin(), end);
+    return make_error(ErrorCode::kIo, file.path_ + ": injected EIO");
+  }
   for (auto it = file.unsynced_.begin(); it != end; ++it) {
     File::apply(file.durable_, *it);
   }

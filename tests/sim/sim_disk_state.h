@@ -7,6 +7,9 @@
 // their order on; a file's own sync does not make its name durable. Directories themselves are
 // durable when made.
 //
+// What a sync fails to write is lost as kernels lose it: it can still be read until forget_cached()
+// or a crash, and later syncs do not write it.
+//
 // The operations here are synchronous and take no virtual time; SimDisk and SimVfs are the ports
 // above it.
 #pragma once
@@ -47,6 +50,9 @@ class SimDiskState {
   // --- Knobs ---
   // Power loss. Kill the processes that use it first: handles from before fail with kIo.
   void crash();
+  // Processes see of every file what is on the disk, and what was written since the last sync that
+  // failed.
+  void forget_cached();
   void set_capacity(std::uint64_t bytes) { capacity_bytes_ = bytes; }
   // For everything whose path begins with `prefix`.
   void set_faults(const std::string& prefix, SimDiskFaults faults) { faults_[prefix] = faults; }
@@ -64,7 +70,8 @@ class SimDiskState {
   Result<std::string> read(const File& file, std::uint64_t offset, std::uint64_t size_bytes) const;
   Status write(File& file, std::uint64_t offset, std::string_view data);
   Status truncate(File& file, std::uint64_t size_bytes);
-  // Makes the first `changes` changes of the file durable (all of them by default).
+  // Makes, or fails to make, the first `changes` changes of the file durable (all of them by
+  // default).
   Status sync(File& file, std::optional<std::uint64_t> changes = std::nullopt);
 
   // --- Names ---
@@ -134,7 +141,7 @@ class SimDiskState::File {
 
   std::string path_;
   std::string bytes_;    // as processes see it
-  std::string durable_;  // as of the last sync
+  std::string durable_;  // as of the last sync; what failed is missing
   std::vector<Change> unsynced_;
   std::uint64_t changes_ = 0;  // made so far
   bool is_named_ = true;

@@ -28,6 +28,8 @@ struct SimVfsFile {
 namespace {
 
 constexpr int kSectorBytes = 4096;  // as SQLite's unix VFS says
+// Reads and writes are smaller; the unix VFS cuts off what is more.
+constexpr int kAccessBytesEnd = 1 << 17;
 
 int write_code(const Status& status, int failure) {
   if (status) {
@@ -43,6 +45,7 @@ std::string parent_of(const std::string& path) {
 
 int file_read(sqlite3_file* handle, void* out, int size, sqlite3_int64 offset) {
   const SimVfsFile& self = SimVfsFile::of(handle);
+  DFS_ASSERT(size < kAccessBytesEnd);
   if (self.is_dead()) {
     return SQLITE_IOERR_READ;
   }
@@ -58,6 +61,7 @@ int file_read(sqlite3_file* handle, void* out, int size, sqlite3_int64 offset) {
 
 int file_write(sqlite3_file* handle, const void* data, int size, sqlite3_int64 offset) {
   const SimVfsFile& self = SimVfsFile::of(handle);
+  DFS_ASSERT(size < kAccessBytesEnd);
   if (!self.may_change()) {
     return SQLITE_IOERR_WRITE;
   }

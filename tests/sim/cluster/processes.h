@@ -79,6 +79,7 @@ class MasterProcess final : public Process {
   explicit MasterProcess(SimEnvironment& environment);
   ~MasterProcess() override;
   void lose_power() override;
+  SimDiskState& disk() { return disk_; }
   // Dies, or loses power, before its (changes + 1)th change of the disk from now on.
   void die_after(std::uint64_t changes, bool with_power, std::function<void()> died);
   void live_on();  // takes die_after() back

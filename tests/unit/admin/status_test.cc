@@ -67,6 +67,25 @@ TEST_F(AdminStatus, server_down_with_every_chunk_whole) {
   expect("server_down", "SERVER DOWN: every chunk has its replicas; 1 server down", kExitProblems);
 }
 
+TEST_F(AdminStatus, full_servers_hold_no_replica_and_are_named) {
+  answer.nodes_full = {"a:1"};
+  expect("too_few_servers",
+         "TOO FEW SERVERS: the policy of / wants 3 replicas, 2 servers can hold one each; "
+         "full: a:1\n",
+         kExitProblems);
+  EXPECT_EQ(nlohmann::json::parse(status(calls, true)->text)["nodes_full"],
+            nlohmann::json::array({"a:1"}));
+  answer.chunks_degraded = 4;
+  expect("degraded", "DEGRADED: 4 chunks below their number of replicas; full: a:1\n",
+         kExitProblems);
+  answer.chunks_degraded = 0;
+  answer.nodes_up = 10;
+  answer.nodes_full = {"a:1", "b:1", "c:1", "d:1", "e:1", "f:1", "g:1"};
+  expect("healthy",
+         "HEALTHY: every chunk has its replicas; full: a:1, b:1, c:1, d:1, e:1 and 2 more\n",
+         kExitOk);
+}
+
 TEST_F(AdminStatus, degraded) {
   answer.nodes_down = 2;
   answer.chunks_degraded = 1;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/sim/sim_random.h"
 
 namespace dfs::client {
@@ -30,6 +32,40 @@ TEST(MemoryBudgetTest, cached_bytes_make_room_for_dirty_ones) {
   EXPECT_TRUE(memory.try_reserve(Use::kDirty, 300));
   EXPECT_EQ(asked, 300u);
   EXPECT_EQ(memory.used(Use::kCache), 600u);
+}
+
+TEST(MemoryBudgetTest, what_waits_takes_from_the_cache_and_from_nobody_else) {
+  MemoryBudget memory(1000);
+  memory.set_evictor([&](std::uint64_t bytes) {
+    memory.release(Use::kCache, std::min(bytes, memory.used(Use::kCache)));
+  });
+  ASSERT_TRUE(memory.try_reserve(Use::kCache, 900));
+  memory.reserve_anyway(Use::kWaiting, 300);
+  EXPECT_EQ(memory.used(Use::kCache), 700u);
+  EXPECT_FALSE(memory.try_reserve(Use::kCache, 1));
+  memory.reserve_anyway(Use::kWaiting, 5000);
+  EXPECT_EQ(memory.used(Use::kCache), 0u);
+  // It is for these that it waits.
+  EXPECT_TRUE(memory.try_reserve(Use::kDirty, 500));
+  EXPECT_TRUE(memory.try_reserve(Use::kInFlight, 500));
+  EXPECT_FALSE(memory.try_reserve(Use::kDirty, 1));
+  memory.release(Use::kWaiting, 5200);
+  memory.release(Use::kDirty, 500);
+  EXPECT_FALSE(memory.try_reserve(Use::kCache, 401));
+  EXPECT_TRUE(memory.try_reserve(Use::kCache, 400));
+}
+
+TEST(MemoryBudgetTest, a_write_that_stops_waiting_wakes_nobody) {
+  MemoryBudget memory(1000);
+  int calls = 0;
+  memory.on_room([&] { ++calls; });
+  memory.reserve_anyway(Use::kWaiting, 300);
+  ASSERT_TRUE(memory.try_reserve(Use::kDirty, 500));
+  EXPECT_FALSE(memory.try_reserve(Use::kDirty, 1));
+  memory.release(Use::kWaiting, 300);
+  EXPECT_EQ(calls, 0);
+  memory.release(Use::kDirty, 1);
+  EXPECT_EQ(calls, 1);
 }
 
 TEST(MemoryBudgetTest, a_request_larger_than_its_share_is_granted_alone) {

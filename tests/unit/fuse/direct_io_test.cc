@@ -122,6 +122,23 @@ TEST_F(DirectIoTest, the_server_takes_set_id_bits_away) {
   release(file);
 }
 
+TEST_F(DirectIoTest, nothing_is_written_where_the_bits_cannot_be_taken_away) {
+  const std::uint64_t inode = make_file("f");
+  set_mode(inode, S_IFREG | 06755);
+  const Opened file = open(inode, O_WRONLY | O_APPEND);
+  EXPECT_EQ(write(file, 0, "first", O_APPEND), 0);  // with room for more
+  const std::uint64_t room = master->disk().used_bytes();
+  master->disk().set_capacity(room);
+  EXPECT_EQ(write(file, 0, "by another", O_APPEND, FUSE_WRITE_KILL_SUIDGID), ENOSPC);
+  EXPECT_EQ(attributes(inode).size, 5U);
+  master->disk().set_capacity(std::uint64_t{1} << 40);
+  EXPECT_EQ(attributes(inode).mode & 07777, 06755U);
+  EXPECT_EQ(write(file, 0, "by another", O_APPEND, FUSE_WRITE_KILL_SUIDGID), 0);
+  EXPECT_EQ(attributes(inode).mode & 07777, 0755U);
+  EXPECT_EQ(attributes(inode).size, 15U);
+  release(file);
+}
+
 TEST_F(DirectIoTest, the_server_takes_capabilities_away) {
   const std::uint64_t inode = make_file("f");
   const std::string name = "security.capability";

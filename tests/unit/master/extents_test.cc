@@ -68,6 +68,30 @@ TEST_F(Extents, what_was_committed_last_is_made_again_after_a_loss_of_power) {
   EXPECT_EQ(next->results.at(0).code, 0);
 }
 
+TEST_F(Extents, a_full_server_is_passed_over_and_status_says_so) {
+  add_servers(2, 100 * kMiB);
+  add_servers(1, kMiB / 2);
+  const std::string full = "server2:9421";
+  const InodeId file = client->make_file("a");
+  const auto chunk = open_chunk({3, 2});
+  EXPECT_EQ(std::set<NodeId>(chunk.nodes.begin(), chunk.nodes.end()),
+            (std::set<NodeId>{servers[0]->id, servers[1]->id}));
+  write(chunk, file, 0, 4096);
+  auto status = client->ask(ClusterStatusRequest{});
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->nodes_full, std::vector<std::string>{full});
+  EXPECT_EQ(status->chunks_degraded, 1u);
+  EXPECT_EQ(open_code({3, 3}), ErrorCode::kNoSpace);
+  ASSERT_TRUE(client->ask(SetPolicyRequest{kRootInode, {3, 2}}));
+  EXPECT_LT(client->ask(StatFilesystemRequest{kRootInode})->available_bytes, kMiB);
+  servers[2]->room_bytes = 100 * kMiB;
+  run_for(seconds(10));
+  EXPECT_EQ(open_chunk({3, 2}).nodes.size(), 3u);
+  status = client->ask(ClusterStatusRequest{});
+  ASSERT_TRUE(status);
+  EXPECT_TRUE(status->nodes_full.empty());
+}
+
 TEST_F(Extents, servers_that_are_down_or_without_a_working_directory_get_no_chunks) {
   add_servers(3);
   servers[0]->kill();

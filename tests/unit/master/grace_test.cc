@@ -9,6 +9,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr std::uint32_t kFile = kModeRegular | 0644;
+constexpr const char* kLog = "/data/master.db-wal";
 constexpr std::uint32_t kDirectory = kModeDirectory | 0755;
 
 class GraceTest : public MasterRig {
@@ -308,6 +309,51 @@ TEST_F(GraceTest, nothing_is_told_again_when_only_the_process_died) {
   EXPECT_EQ(look("a"), ErrorCode::kOk);
   EXPECT_TRUE(client->keep_alive({}, {}));
   EXPECT_FALSE(client->wants_replay);
+}
+
+// A kernel reports what it could not write once, and goes on as if it had.
+TEST_F(GraceTest, a_failed_sync_counts_as_a_loss_though_the_machine_runs_on) {
+  for (const bool is_forgotten : {false, true}) {
+    sync();
+    const std::string name = is_forgotten ? "b" : "a";
+    const std::string change = told(*client, create_request(kRootInode, name, kFile));
+    const InodeId made = client->stamp.inode;
+    disk.set_faults(kLog, {.fail_syncs = true});
+    const CallOptions once{.timeout = seconds(3), .session = client->session};
+    EXPECT_EQ(client->call(SyncMetadataRequest{}, once).code(), ErrorCode::kTimedOut);
+    ASSERT_TRUE(process->failure);
+    disk.clear_faults();
+    process.reset();
+    if (is_forgotten) {
+      disk.forget_cached();
+    }
+    start();
+    EXPECT_EQ(!*store().inode(made), is_forgotten);
+    rejoin({&other});
+    EXPECT_TRUE(is_waiting());
+    restart_after_kill({&other});  // in the middle of it: begins again
+    EXPECT_TRUE(is_waiting());
+    other.begin_replay({});
+    ASSERT_TRUE(client->replay({change}));
+    EXPECT_EQ(look(name), ErrorCode::kOk);
+    restart_after_kill({&other});
+    EXPECT_FALSE(is_waiting());
+    restart_after_power_loss({&other});  // and it is on the disk
+    EXPECT_EQ(look(name), ErrorCode::kOk);
+  }
+}
+
+TEST_F(GraceTest, a_start_whose_sync_fails_leaves_the_same_note) {
+  sync();
+  client->make_file("a");
+  process.reset();
+  disk.set_faults(kLog, {.fail_syncs = true});
+  process = std::make_unique<MasterProcess>(events, network, disk, 7);
+  EXPECT_EQ(process->start(options).code(), ErrorCode::kIo);
+  disk.clear_faults();
+  disk.forget_cached();
+  restart_after_kill({&other});
+  EXPECT_TRUE(is_waiting());
 }
 
 TEST_F(GraceTest, nothing_is_told_again_after_an_orderly_stop) {

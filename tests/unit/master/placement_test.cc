@@ -35,7 +35,21 @@ TEST(Placement, too_few_servers_and_too_little_room_are_told_apart) {
   EXPECT_EQ(place_chunk(one, {3, 2}, random).code(), ErrorCode::kNotEnoughServers);
   EXPECT_EQ(place_chunk({}, {1, 1}, random).code(), ErrorCode::kNotEnoughServers);
   const std::vector<PlacementNode> full{node(1, "", kGiB), node(2, "", kMiB - 1)};
-  EXPECT_EQ(place_chunk(full, {2, 1}, random).code(), ErrorCode::kNoSpace);
+  EXPECT_EQ(place_chunk(full, {2, 2}, random).code(), ErrorCode::kNoSpace);
+  EXPECT_EQ(place_chunk(full, {3, 3}, random).code(), ErrorCode::kNotEnoughServers);
+}
+
+TEST(Placement, a_full_server_is_one_copy_less_as_one_that_is_away) {
+  sim::SimRandom random(1);
+  std::vector<PlacementNode> nodes{node(1, "", kGiB), node(2, "", kMiB - 1), node(3, "", kGiB)};
+  const auto placed = place_chunk(nodes, {3, 2}, random);
+  ASSERT_TRUE(placed);
+  EXPECT_EQ(std::set<NodeId>(placed->nodes.begin(), placed->nodes.end()),
+            (std::set<NodeId>{NodeId{1}, NodeId{3}}));
+  EXPECT_EQ(placed->capacity_bytes, kChunkBytesMax);  // the full one sets no bound
+  EXPECT_EQ(place_chunk(nodes, {3, 3}, random).code(), ErrorCode::kNoSpace);
+  nodes.front().avoid = true;
+  EXPECT_EQ(place_chunk(nodes, {3, 2}, random)->nodes.size(), 2u);  // rather than a full one
 }
 
 TEST(Placement, fewer_live_servers_than_replicas_still_take_chunks) {
@@ -107,13 +121,13 @@ TEST(Placement, holds_its_promises_for_random_servers) {
     StoragePolicy policy;
     policy.replicas = static_cast<std::uint32_t>(1 + random.below(4));
     policy.min_replicas = static_cast<std::uint32_t>(1 + random.below(policy.replicas));
-    const std::size_t wanted = std::min<std::size_t>(policy.replicas, nodes.size());
+    const std::size_t wanted = std::min<std::size_t>(policy.replicas, roomy);
     const auto placed = place_chunk(nodes, policy, random);
     if (nodes.size() < policy.min_replicas) {
       EXPECT_EQ(placed.code(), ErrorCode::kNotEnoughServers);
       continue;
     }
-    if (roomy < wanted) {
+    if (roomy < policy.min_replicas) {
       EXPECT_EQ(placed.code(), ErrorCode::kNoSpace);
       continue;
     }

@@ -231,6 +231,11 @@ TEST_F(RequestLoop, a_log_that_cannot_be_synced_stops_the_master_without_an_answ
   EXPECT_EQ(client->call(SyncMetadataRequest{}, {.timeout = seconds(3), .session = client->session})
                 .code(),
             ErrorCode::kTimedOut);
+  // The next start must know, so there must be none before it can.
+  EXPECT_FALSE(process->failure);
+  EXPECT_TRUE(process->log.contains("cannot be written down"));
+  disk.clear_faults();
+  run_for(seconds(1));
   EXPECT_TRUE(process->failure);
 }
 

@@ -388,6 +388,42 @@ TEST_F(SqliteStoreTest, a_durable_commit_costs_one_sync_and_none_when_all_is_syn
   EXPECT_EQ(vfs_->change_count() - before, 2 * plain + 1);
 }
 
+// The log is synced before it is moved into the database, whoever asked for what.
+TEST_F(SqliteStoreTest, a_sync_that_fails_while_the_log_is_moved_is_not_kept_quiet) {
+  disk_.set_faults("/data/master.db-wal", {.fail_syncs = true});
+  Status status = ok();
+  for (std::uint64_t i = 0; status && i < 1000; ++i) {
+    ASSERT_TRUE(store_->begin());
+    ASSERT_TRUE(store_->put_xattr(kRootInode, "x" + std::to_string(i), std::string(60'000, 'v')));
+    status = store_->commit(false);
+  }
+  EXPECT_EQ(status.code(), ErrorCode::kIo);
+  EXPECT_TRUE(store_->has_failed_sync());
+  store_->rollback();
+  disk_.clear_faults();
+  const auto database = disk_.bytes("/data/master.db");
+  ASSERT_TRUE(store_->note_failed_sync());
+  store_.reset();
+  EXPECT_TRUE(disk_.bytes("/data/master.db") == database) << "closing believed the log";
+  disk_.forget_cached();
+  reopen();
+  EXPECT_NE(*store_->boot_id(), "");
+  commit([&] { return store_->set_boot_id("boot"); }, true);
+  EXPECT_EQ(*store_->boot_id(), "boot");
+  reopen();
+  EXPECT_EQ(*store_->boot_id(), "boot");
+}
+
+TEST_F(SqliteStoreTest, a_long_log_is_moved_into_the_database) {
+  for (std::uint64_t i = 0; i < 1000; ++i) {
+    commit([&] {
+      return store_->put_xattr(kRootInode, "x" + std::to_string(i), std::string(60'000, 'v'));
+    });
+  }
+  EXPECT_LT(disk_.bytes("/data/master.db-wal").size(), 18u << 20);
+  EXPECT_GT(disk_.bytes("/data/master.db").size(), 30u << 20);
+}
+
 TEST_F(SqliteStoreTest, a_full_disk_is_no_space_and_leaves_the_rows_of_before) {
   disk_.set_capacity(disk_.used_bytes());
   ASSERT_TRUE(store_->begin());
