@@ -202,8 +202,16 @@ void Client::Impl::learn_name(InodeId directory, const std::string& name, const 
   const Told told = master_.leases().told(sent_at, reply.lease);
   learn_directory(directory, reply.parent, told);
   inodes_.learn_entry(reply, told);
+  learn_own_name(directory, name, reply.attributes.inode, told);
+}
+
+// What this client made the name stand for. The answer may have come too late to tell of the
+// directory's attributes: its lease is to be known nevertheless, and to be reclaimed.
+void Client::Impl::learn_own_name(InodeId directory, const std::string& name, InodeId inode,
+                                  const Told& told) {
   if (told.is_leased) {
-    names_.changed(directory, name, reply.attributes.inode);
+    inodes_.keep_lease(directory);
+    names_.changed(directory, name, inode);
   } else {
     names_.forget_name(directory, name);
   }
@@ -225,14 +233,6 @@ void Client::Impl::learn_directory(InodeId directory, const std::optional<Attrib
     inodes_.learn_changed(*now, told);
   } else {
     inodes_.expire(directory);
-  }
-}
-
-void Client::Impl::learn_removed(InodeId directory, const std::string& name, const Told& told) {
-  if (told.is_leased) {
-    names_.changed(directory, name, InodeId{});
-  } else {
-    names_.forget_name(directory, name);
   }
 }
 
@@ -266,7 +266,7 @@ OperationId Client::Impl::unlink(UnlinkRequest request, Done<Unit> done) {
         }
         const Told told = master_.leases().told(sent_at, reply->lease);
         learn_directory(parent, reply->parent, told);
-        learn_removed(parent, name, told);
+        learn_own_name(parent, name, InodeId{}, told);
         name_removed(reply->inode, reply->link_count, reply->is_open_elsewhere);
         done(ok());
       });
@@ -288,7 +288,7 @@ OperationId Client::Impl::remove_directory(RemoveDirectoryRequest request, Done<
         }
         const Told told = master_.leases().told(sent_at, reply->lease);
         learn_directory(parent, reply->parent, told);
-        learn_removed(parent, name, told);
+        learn_own_name(parent, name, InodeId{}, told);
         inodes_.erase(reply->inode);
         done(ok());
       });
@@ -333,8 +333,8 @@ void Client::Impl::learn_renamed(const RenameRequest& request, const RenameReply
     names_.forget_name(request.new_parent, request.new_name);
     return;
   }
-  names_.changed(request.parent, request.name, InodeId{});
-  names_.changed(request.new_parent, request.new_name, reply.moved);
+  learn_own_name(request.parent, request.name, InodeId{}, told);
+  learn_own_name(request.new_parent, request.new_name, reply.moved, told);
 }
 
 OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
