@@ -211,10 +211,8 @@ void Client::Impl::learn_own_name(InodeId directory, const std::string& name, In
                                   const Told& told) {
   if (told.is_leased) {
     inodes_.keep_lease(directory);
-    names_.changed(directory, name, inode);
-  } else {
-    names_.forget_name(directory, name);
   }
+  names_.changed(directory, name, inode, told);
 }
 
 // An error that says why is the master's, which has changed nothing.
@@ -327,14 +325,11 @@ void Client::Impl::learn_renamed(const RenameRequest& request, const RenameReply
   if (reply.changed.empty()) {
     return;  // two names of one inode: nothing changed
   }
-  if (!told.is_leased || request.leaves_whiteout ||
-      static_cast<RenameMode>(request.mode) == RenameMode::kExchange) {
-    names_.forget_name(request.parent, request.name);
-    names_.forget_name(request.new_parent, request.new_name);
-    return;
-  }
-  learn_own_name(request.parent, request.name, InodeId{}, told);
-  learn_own_name(request.new_parent, request.new_name, reply.moved, told);
+  const bool leaves_nothing =
+      !request.leaves_whiteout && static_cast<RenameMode>(request.mode) != RenameMode::kExchange;
+  const Told as_told{told.sent_at, told.is_leased && leaves_nothing};
+  learn_own_name(request.parent, request.name, InodeId{}, as_told);
+  learn_own_name(request.new_parent, request.new_name, reply.moved, as_told);
 }
 
 OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {
