@@ -165,7 +165,7 @@ class Client::Impl {
   // An own change of names was answered, or failed in a way that leaves it in doubt.
   void learn_name(InodeId directory, const std::string& name, const EntryReply& reply,
                   MonoTime sent_at);
-  void learn_removed(InodeId directory, const std::string& name, const Told& told);
+  void learn_own_name(InodeId directory, const std::string& name, InodeId inode, const Told& told);
   void learn_renamed(const RenameRequest& request, const RenameReply& reply, const Told& told);
   void doubt_names(InodeId directory, ErrorCode code);
   void name_removed(InodeId inode, std::uint32_t link_count, bool is_open_elsewhere);

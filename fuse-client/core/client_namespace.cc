@@ -208,11 +208,17 @@ void Client::Impl::learn_name(InodeId directory, const std::string& name, const 
   const Told told = master_.leases().told(sent_at, reply.lease);
   learn_directory(directory, reply.parent, told);
   inodes_.learn_entry(reply, told);
+  learn_own_name(directory, name, reply.attributes.inode, told);
+}
+
+// What this client made the name stand for. The answer may have come too late to tell of the
+// directory's attributes: its lease is to be known nevertheless, and to be reclaimed.
+void Client::Impl::learn_own_name(InodeId directory, const std::string& name, InodeId inode,
+                                  const Told& told) {
   if (told.is_leased) {
-    names_.changed(directory, name, reply.attributes.inode);
-  } else {
-    names_.forget_name(directory, name);
+    inodes_.keep_lease(directory);
   }
+  names_.changed(directory, name, inode, told);
 }
 
 // An error that says why is the master's, which has changed nothing.
@@ -231,14 +237,6 @@ void Client::Impl::learn_directory(InodeId directory, const std::optional<Attrib
     inodes_.learn_changed(*now, told);
   } else {
     inodes_.expire(directory);
-  }
-}
-
-void Client::Impl::learn_removed(InodeId directory, const std::string& name, const Told& told) {
-  if (told.is_leased) {
-    names_.changed(directory, name, InodeId{});
-  } else {
-    names_.forget_name(directory, name);
   }
 }
 
@@ -272,7 +270,7 @@ OperationId Client::Impl::unlink(UnlinkRequest request, Done<Unit> done) {
         }
         const Told told = master_.leases().told(sent_at, reply->lease);
         learn_directory(parent, reply->parent, told);
-        learn_removed(parent, name, told);
+        learn_own_name(parent, name, InodeId{}, told);
         name_removed(reply->inode, reply->link_count, reply->is_open_elsewhere);
         done(ok());
       });
@@ -294,7 +292,7 @@ OperationId Client::Impl::remove_directory(RemoveDirectoryRequest request, Done<
         }
         const Told told = master_.leases().told(sent_at, reply->lease);
         learn_directory(parent, reply->parent, told);
-        learn_removed(parent, name, told);
+        learn_own_name(parent, name, InodeId{}, told);
         inodes_.erase(reply->inode);
         done(ok());
       });
@@ -333,14 +331,11 @@ void Client::Impl::learn_renamed(const RenameRequest& request, const RenameReply
   if (reply.changed.empty()) {
     return;  // two names of one inode: nothing changed
   }
-  if (!told.is_leased || request.leaves_whiteout ||
-      static_cast<RenameMode>(request.mode) == RenameMode::kExchange) {
-    names_.forget_name(request.parent, request.name);
-    names_.forget_name(request.new_parent, request.new_name);
-    return;
-  }
-  names_.changed(request.parent, request.name, InodeId{});
-  names_.changed(request.new_parent, request.new_name, reply.moved);
+  const bool leaves_nothing =
+      !request.leaves_whiteout && static_cast<RenameMode>(request.mode) != RenameMode::kExchange;
+  const Told as_told{told.sent_at, told.is_leased && leaves_nothing};
+  learn_own_name(request.parent, request.name, InodeId{}, as_told);
+  learn_own_name(request.new_parent, request.new_name, reply.moved, as_told);
 }
 
 OperationId Client::Impl::link(LinkRequest request, Done<Attributes> done) {

@@ -72,7 +72,20 @@ void NameCache::learn_new_directory(InodeId id) {
   directory.is_whole = directory.names.empty();
 }
 
-void NameCache::changed(InodeId id, const std::string& name, InodeId inode) {
+bool NameCache::is_overtaken(InodeId id, const std::string& name, MonoTime sent_at) {
+  if (answered_.size() >= kAnsweredChangesMax) {
+    answered_.clear();
+    answered_from_ = scheduler_.now();
+  }
+  const auto place = answered_.try_emplace({id, name}, answered_from_).first;
+  return sent_at < std::exchange(place->second, scheduler_.now());
+}
+
+void NameCache::changed(InodeId id, const std::string& name, InodeId inode, const Told& told) {
+  if (is_overtaken(id, name, told.sent_at) || !told.is_leased) {
+    forget_name(id, name);
+    return;
+  }
   Directory& directory = touch(id);
   directory.valid_from = scheduler_.now();
   // A listing under way may have passed the place of a name that is new, and will not of one that

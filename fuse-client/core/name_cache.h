@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -20,6 +21,8 @@
 namespace dfs::client {
 
 inline constexpr std::size_t kNamesMax = 300'000;  // about 100 bytes each
+// Own changes whose answers are remembered; with more, what is under way counts as overtaken.
+inline constexpr std::size_t kAnsweredChangesMax = 1024;
 
 class NameCache {
  public:
@@ -36,8 +39,10 @@ class NameCache {
                   const Told& told);
   // This client made the directory: there is nothing in it.
   void learn_new_directory(InodeId directory);
-  // An own change was answered: the name stands for `inode` now, or for nothing (0).
-  void changed(InodeId directory, const std::string& name, InodeId inode);
+  // An own change was answered: it made the name stand for `inode`, or for nothing (0). That is
+  // known then, unless another own change of the name was answered while this was under way: which
+  // of the two was made first is not known.
+  void changed(InodeId directory, const std::string& name, InodeId inode, const Told& told);
   // Another client changes what the name stands for.
   void forget_name(InodeId directory, const std::string& name);
   void forget(InodeId directory);
@@ -56,6 +61,7 @@ class NameCache {
   };
 
   Directory& touch(InodeId directory);
+  bool is_overtaken(InodeId directory, const std::string& name, MonoTime sent_at);
   void put(Directory& directory, const std::string& name, InodeId inode);
   void evict(InodeId keep);
 
@@ -65,6 +71,8 @@ class NameCache {
   std::list<InodeId> ages_;  // the longest unused first
   std::size_t name_count_ = 0;
   MonoTime all_valid_from_ = MonoTime::min();
+  std::map<std::pair<InodeId, std::string>, MonoTime> answered_;  // own changes, the newest of each
+  MonoTime answered_from_ = MonoTime::min();  // what was answered before is not remembered
 };
 
 }  // namespace dfs::client

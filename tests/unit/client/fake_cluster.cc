@@ -108,7 +108,7 @@ void FakeCluster::master_request(const RpcRequest& request) {
       break;
     case MessageType::kGetExtents: get_extents(request); break;
     case MessageType::kGetAttributes: get_attributes(request); break;
-    case MessageType::kReclaimLeases: master_->reply(to, ReclaimLeasesReply{.lease = 1}); break;
+    case MessageType::kReclaimLeases: reclaim(request); break;
     case MessageType::kWaitForNotices: waits_for_notices_ = to; break;
     case MessageType::kTakeWriteLease: take_write_lease(request); break;
     default:
@@ -116,6 +116,13 @@ void FakeCluster::master_request(const RpcRequest& request) {
         master_->fail(to, make_error(ErrorCode::kNotSupported));
       }
   }
+}
+
+void FakeCluster::reclaim(const RpcRequest& request) {
+  const auto body = decode_body<ReclaimLeasesRequest>(request.body);
+  ASSERT_TRUE(body.has_value());
+  reclaims.push_back(*body);
+  master_->reply(request.reply_address(), ReclaimLeasesReply{.lease = notice_});
 }
 
 bool FakeCluster::notify(const LeaseChange& change) {

@@ -100,6 +100,7 @@ class FakeCluster {
   std::vector<CommitExtentsRequest> commits;
   std::vector<OpenChunkRequest> opens;
   std::vector<TakeWriteLeaseRequest> write_leases;
+  std::vector<ReclaimLeasesRequest> reclaims;
   std::vector<SealChunkRequest> seals;
   std::uint32_t metadata_syncs = 0;
 
@@ -127,6 +128,7 @@ class FakeCluster {
   void master_request(const RpcRequest& request);
   void change_request(const RpcRequest& request);
   void open_session(const RpcRequest& request);
+  void reclaim(const RpcRequest& request);
   void open_chunk(const RpcRequest& request);
   void seal_chunk(const RpcRequest& request);
   void commit(const RpcRequest& request);

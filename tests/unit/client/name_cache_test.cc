@@ -79,9 +79,9 @@ TEST_F(NameCacheTest, a_listing_with_a_gap_or_a_change_in_it_is_not_whole) {
 TEST_F(NameCacheTest, own_changes_keep_a_directory_whole) {
   names.learn_new_directory(kDirectory);
   EXPECT_EQ(answer("a"), Answer::kAbsent);
-  names.changed(kDirectory, "a", InodeId{7});
+  names.changed(kDirectory, "a", InodeId{7}, leased());
   EXPECT_EQ(answer("a"), Answer::kPresent);
-  names.changed(kDirectory, "a", InodeId{});
+  names.changed(kDirectory, "a", InodeId{}, leased());
   EXPECT_EQ(answer("a"), Answer::kAbsent);
   names.forget_name(kDirectory, "a");
   EXPECT_EQ(answer("a"), Answer::kUnknown);
@@ -97,6 +97,33 @@ TEST_F(NameCacheTest, above_the_limit_the_directory_unused_longest_goes) {
   EXPECT_EQ(names.name_count(), 10u);
   names.learn(kDirectory, "one more", InodeId{5}, leased());
   EXPECT_LE(names.name_count(), 10u);
+}
+
+// Answers may overtake each other: a create, and a rename of what it found, say.
+TEST_F(NameCacheTest, of_two_changes_of_a_name_at_once_neither_outcome_is_known) {
+  const Told first = leased();
+  const Told second = leased();
+  pass_time();
+  names.changed(kDirectory, "a", InodeId{}, second);
+  names.changed(kDirectory, "b", InodeId{7}, second);
+  pass_time();
+  names.changed(kDirectory, "a", InodeId{7}, first);
+  EXPECT_EQ(answer("a"), Answer::kUnknown);
+  EXPECT_EQ(answer("b"), Answer::kPresent);
+
+  pass_time();
+  names.changed(kDirectory, "a", InodeId{8}, leased());
+  EXPECT_EQ(answer("a"), Answer::kPresent);
+}
+
+TEST_F(NameCacheTest, a_change_that_was_under_way_for_many_others_is_not_known) {
+  const Told first = leased();
+  pass_time();
+  for (std::size_t i = 0; i < kAnsweredChangesMax; ++i) {
+    names.changed(kDirectory, std::to_string(i), InodeId{}, leased());
+  }
+  names.changed(kDirectory, "a", InodeId{7}, first);
+  EXPECT_EQ(answer("a"), Answer::kUnknown);
 }
 
 }  // namespace
