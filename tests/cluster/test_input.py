@@ -359,7 +359,7 @@ class NetworkTest(ClusterTest):
         for connection, daemon in self.each_connection():
             connection.send(NEWER_VERSION)
             self.assert_logged(daemon, "version 7")
-            self.assertEqual(connection.receive()[1], 1, "the first element of the envelope is our version")
+            self.assertEqual(connection.receive()[1], 2, "the first element of the envelope is our version")
         self.assert_serving()
 
     def test_messages_that_are_too_large(self):

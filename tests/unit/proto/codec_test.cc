@@ -41,7 +41,7 @@ Envelope request_envelope(MessageType type) {
   return envelope;
 }
 
-constexpr const char* kLookupEnvelope = "9c 01 01 14 07 03 05 04 cd03e8 00 a0 c0 00";
+constexpr const char* kLookupEnvelope = "9c 02 01 14 07 03 05 04 cd03e8 00 a0 c0 00";
 
 TEST(Codec, lookup_request_has_its_golden_bytes) {
   const Buffer head = encode_message(request_envelope(MessageType::kLookup),
@@ -69,7 +69,7 @@ TEST(Codec, nested_lists_have_their_golden_bytes) {
   envelope.kind = MessageKind::kReply;
   const Buffer head = encode_message(envelope, reply);
   EXPECT_EQ(head.text(),
-            from_hex("9c 01 02 51 07 03 05 04 cd03e8 00 a0 c0 00  91 91 94 19 02 00 92 01 cd012c"));
+            from_hex("9c 02 02 51 07 03 05 04 cd03e8 00 a0 c0 00  91 91 94 19 02 00 92 01 cd012c"));
 }
 
 TEST(Codec, error_has_its_golden_bytes_and_no_body) {
@@ -78,7 +78,7 @@ TEST(Codec, error_has_its_golden_bytes_and_no_body) {
   envelope.code = ErrorCode::kNotFound;
   envelope.detail = "no";
   const Buffer head = encode_error(envelope);
-  EXPECT_EQ(head.text(), from_hex("9c 01 02 14 07 03 05 04 cd03e8 01 a2 6e6f c0 00"));
+  EXPECT_EQ(head.text(), from_hex("9c 02 02 14 07 03 05 04 cd03e8 01 a2 6e6f c0 00"));
   const auto decoded = decode_head(head.bytes());
   ASSERT_TRUE(decoded.has_value());
   EXPECT_TRUE(decoded->body.empty());
@@ -91,7 +91,7 @@ TEST(Codec, reply_to_a_change_has_its_golden_bytes) {
   envelope.durable_index = 8;
   const Buffer head = encode_message(envelope, EmptyReply{});
   EXPECT_EQ(head.text(),
-            from_hex("9c 01 02 14 07 03 05 04 cd03e8 00 a0 93 09 92 03 04 cd012c 08 90"));
+            from_hex("9c 02 02 14 07 03 05 04 cd03e8 00 a0 93 09 92 03 04 cd012c 08 90"));
   const auto decoded = decode_head(head.bytes());
   ASSERT_TRUE(decoded.has_value());
   EXPECT_EQ(decoded->envelope.stamp, envelope.stamp);
@@ -131,7 +131,7 @@ TEST(Codec, envelope_comes_back_as_it_was_sent) {
 }
 
 TEST(Codec, another_version_is_a_version_mismatch_whatever_follows) {
-  EXPECT_EQ(decode_head(as_bytes(from_hex("91 02"))).code(), ErrorCode::kVersionMismatch);
+  EXPECT_EQ(decode_head(as_bytes(from_hex("91 03"))).code(), ErrorCode::kVersionMismatch);
   EXPECT_EQ(decode_head(as_bytes(from_hex("93 00 a1 61 c0"))).code(), ErrorCode::kVersionMismatch);
   const auto newer = decode_head(as_bytes(from_hex("92 cf0000000100000001 80")));
   ASSERT_EQ(newer.code(), ErrorCode::kVersionMismatch);
@@ -144,14 +144,14 @@ TEST(Codec, malformed_envelopes_are_bad_messages) {
            "c0",                                      // no array
            "90",                                      // an empty one
            "91 a1 31",                                // the version is a string
-           "91 01",                                   // no kind
-           "93 01 03 14",                             // an unknown kind
-           "93 01 01 00",                             // no type
-           "93 01 01 ce00010000",                     // a type beyond 16 bits
-           "94 01 01 14 ff",                          // a negative request id
-           "94 01 01 14 cb3ff0000000000000",          // a floating-point one
-           "9a 01 01 14 07 03 05 04 cd03e8 00 c0",    // nil for a string
-           "9a 01 01 14 07 03 05 04 cd03e8 00 a2 61"  // cut short
+           "91 02",                                   // no kind
+           "93 02 03 14",                             // an unknown kind
+           "93 02 01 00",                             // no type
+           "93 02 01 ce00010000",                     // a type beyond 16 bits
+           "94 02 01 14 ff",                          // a negative request id
+           "94 02 01 14 cb3ff0000000000000",          // a floating-point one
+           "9a 02 01 14 07 03 05 04 cd03e8 00 c0",    // nil for a string
+           "9a 02 01 14 07 03 05 04 cd03e8 00 a2 61"  // cut short
        }) {
     EXPECT_EQ(decode_head(as_bytes(from_hex(hex))).code(), ErrorCode::kBadMessage) << hex;
   }
@@ -166,14 +166,14 @@ TEST(Codec, truncated_envelope_is_a_bad_message_at_every_length) {
 
 TEST(Codec, envelope_of_a_newer_minor_form_is_read_as_far_as_known) {
   const auto decoded =
-      decode_head(as_bytes(from_hex("9d 01 01 14 07 03 05 04 cd03e8 00 a0 c0 00 81 01 02  90")));
+      decode_head(as_bytes(from_hex("9d 02 01 14 07 03 05 04 cd03e8 00 a0 c0 00 81 01 02  90")));
   ASSERT_TRUE(decoded.has_value());
   EXPECT_EQ(decoded->envelope.deadline_ms, 1000u);
   EXPECT_EQ(decoded->body.size(), 1u);
 }
 
 TEST(Codec, unknown_error_code_and_type_are_kept_apart_from_known_ones) {
-  const auto decoded = decode_head(as_bytes(from_hex("9a 01 02 cd7fff 07 03 05 04 00 cdffff a0")));
+  const auto decoded = decode_head(as_bytes(from_hex("9a 02 02 cd7fff 07 03 05 04 00 cdffff a0")));
   ASSERT_TRUE(decoded.has_value());
   EXPECT_EQ(decoded->envelope.code, ErrorCode::kInternal);
   EXPECT_EQ(message_type_name(decoded->envelope.type), nullptr);

@@ -89,13 +89,13 @@ TEST_F(RpcServerTest, reply_to_a_peer_that_is_gone_is_dropped) {
 }
 
 TEST_F(RpcServerTest, wrong_version_is_answered_so_that_any_version_understands) {
-  send(Buffer::copy_of("\x93\x02\xa1x\xc0"));
+  send(Buffer::copy_of("\x93\x03\xa1x\xc0"));
   EXPECT_TRUE(arrived.empty());
   const Envelope answer = answer_envelope();
   EXPECT_EQ(answer.version, kProtocolVersion);
   EXPECT_EQ(answer.kind, MessageKind::kReply);
   EXPECT_EQ(answer.code, ErrorCode::kVersionMismatch);
-  EXPECT_EQ(server.log.count("protocol version 2", LogLevel::kWarning), 1u);
+  EXPECT_EQ(server.log.count("protocol version 3", LogLevel::kWarning), 1u);
 }
 
 TEST_F(RpcServerTest, garbage_is_logged_once_a_second_with_a_count_and_never_answered) {

@@ -25,7 +25,7 @@ class RpcClientStrangeServer : public RpcRig {
 };
 
 TEST_F(RpcClientStrangeServer, of_another_version_fails_every_call) {
-  start_raw_server([](const Envelope&) { return Message{Buffer::copy_of("\x92\x02\xc0"), {}}; });
+  start_raw_server([](const Envelope&) { return Message{Buffer::copy_of("\x92\x03\xc0"), {}}; });
   start_client(keeping());
   call("a");
   call("b");
