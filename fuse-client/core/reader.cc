@@ -182,6 +182,7 @@ void Reader::take_snapshot(ReadId id, std::uint64_t committed_end) {
   }
   read.pieces.clear();
   read.error.reset();
+  read.version = inodes_.attributes(request.inode)->data_version;
   std::vector<BlockPart> parts;
   std::vector<std::size_t> places;
   std::uint64_t at = request.offset;
@@ -269,9 +270,12 @@ void Reader::piece_read(ReadId id, std::size_t place, Result<std::vector<Buffer>
 void Reader::snapshot_failed(ReadId id) {
   Read& read = *reads_.at(id);
   const bool is_first = read.failures++ == 0;
-  const bool may_wait = read.error->code == ErrorCode::kUnavailable &&
-                        world_.scheduler.now() - read.started < wait_max_;
-  if (!is_first && !may_wait) {
+  const bool are_away = read.error->code == ErrorCode::kUnavailable;
+  const bool may_wait = are_away && world_.scheduler.now() - read.started < wait_max_;
+  // The file may have been changed since the snapshot, and what it had been deleted.
+  const bool may_be_old =
+      !are_away && std::exchange(read.bad_version, read.version) != read.version;
+  if (!is_first && !may_wait && !may_be_old) {
     world_.log.error(
         "No replica of a block can be read. inode=" + std::to_string(read.request.inode.value) +
         " code=" + error_code_name(read.error->code) + " " + read.error->detail);
@@ -287,7 +291,7 @@ void Reader::snapshot_failed(ReadId id) {
       step(id);
     }
   });
-  if (is_first) {
+  if (is_first || may_be_old) {
     world_.scheduler.post(again);
   } else {
     world_.scheduler.run_after(kRetryDelay, again);

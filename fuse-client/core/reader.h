@@ -3,8 +3,8 @@
 // A read needs a size and extents that are fresh (InodeCache), asks the master for what it lacks,
 // and takes one snapshot of dirty ranges and extents in one turn, so that it never sees half of
 // a commit. The blocks it then fetches never change. When no replica of a block can be used it asks
-// once for new extents, since the chunk may be gone for good reasons; servers that are merely
-// unreachable are waited for until `wait_max` has passed.
+// once for new extents, and again when the file was changed, since the chunk may be gone for good
+// reasons; servers that are merely unreachable are waited for until `wait_max` has passed.
 #pragma once
 
 #include <functional>
@@ -58,9 +58,11 @@ class Reader {
     Request request;
     Done<std::vector<Buffer>> done;
     MonoTime started{};
-    MonoTime asked_since{};      // answers to questions from here on are new enough
-    std::uint32_t rounds = 0;    // questions to the master
-    std::uint32_t failures = 0;  // snapshots whose blocks could not be read
+    MonoTime asked_since{};                    // answers to questions from here on are new enough
+    std::uint32_t rounds = 0;                  // questions to the master
+    std::uint32_t failures = 0;                // snapshots whose blocks could not be read
+    std::uint64_t version = 0;                 // of the data in the snapshot
+    std::optional<std::uint64_t> bad_version;  // whose blocks cannot be read, servers being there
     std::vector<std::vector<Buffer>> pieces;
     std::size_t pieces_missing = 0;
     std::optional<Error> error;  // of the snapshot under way

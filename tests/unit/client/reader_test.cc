@@ -68,6 +68,9 @@ class ReaderTest : public testing::Test {
                        std::string& bulk) {
     ReadRangeResult result;
     if (const auto error = errors_.find(server); error != errors_.end()) {
+      if (const auto act = std::exchange(on_error_, nullptr)) {
+        act();
+      }
       result.code = static_cast<std::uint16_t>(error->second);
       return result;
     }
@@ -155,6 +158,7 @@ class ReaderTest : public testing::Test {
   FakeHost host_{cluster_.events, cluster_.network, "client", 7};
   std::map<Address, std::size_t> reads_;
   std::map<Address, ErrorCode> errors_;
+  std::function<void()> on_error_;  // once, before the first of these is answered
   std::set<Address> silent_;
   std::set<Address> flipping_;
   std::set<Address> damaged_neighbours_;
@@ -287,6 +291,26 @@ TEST_F(ReaderTest, unreachable_servers_are_waited_for) {
     cluster_.network.heal_all();
   });
   EXPECT_EQ(read(0, 10'000), expected);
+}
+
+// Another client changed the file while the servers were away, and what was there was deleted.
+TEST_F(ReaderTest, a_chunk_that_is_gone_because_the_file_changed_is_no_error) {
+  write(0, pattern(10'000, 8));
+  sync();
+  for (const Address& server : replicas()) {
+    silent_.insert(server);
+    errors_[server] = ErrorCode::kNoSuchChunk;
+    cluster_.network.partition("client", server.substr(0, server.find(':')));
+  }
+  on_error_ = [this] {
+    cluster_.files[kFile].extents.remove(0, 10'000);
+    ++cluster_.files[kFile].attributes.data_version;
+  };
+  cluster_.events.run_at(cluster_.events.now() + seconds(7), [this] {
+    silent_.clear();
+    cluster_.network.heal_all();
+  });
+  EXPECT_EQ(read(0, 10'000), std::string(10'000, '\0'));
 }
 
 TEST_F(ReaderTest, a_read_that_waits_can_be_interrupted) {
