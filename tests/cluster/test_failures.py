@@ -148,7 +148,11 @@ class ChunkserverFailureTest(ClusterTest):
         writer.stderr.close()
         cluster.servers[0].start()
         cluster.wait_for_nodes(2)
-        run("dd", "if=/dev/zero", f"of={mount.path('file2')}", "bs=1M", "count=8", "conv=fsync", timeout=60)
+        try:
+            run("dd", "if=/dev/zero", f"of={mount.path('file2')}", "bs=1M", "count=8", "conv=fsync", timeout=60)
+        except subprocess.TimeoutExpired:
+            waiting = os.getxattr(mount.directory, "dfs.waiting").decode()
+            self.fail(f"it waits still: {waiting}\n{cluster.admin('why', check=False).stdout}")
 
 
 class RestartTest(ClusterTest):
