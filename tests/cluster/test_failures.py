@@ -148,11 +148,15 @@ class ChunkserverFailureTest(ClusterTest):
         writer.stderr.close()
         cluster.servers[0].start()
         cluster.wait_for_nodes(2)
+        writer = subprocess.Popen(["dd", "if=/dev/zero", f"of={mount.path('file2')}", "bs=1M", "count=8",
+                                   "conv=fsync"], stderr=subprocess.DEVNULL)
         try:
-            run("dd", "if=/dev/zero", f"of={mount.path('file2')}", "bs=1M", "count=8", "conv=fsync", timeout=60)
-        except subprocess.TimeoutExpired:
+            self.assertEqual(writer.wait(60), 0)
+        except subprocess.TimeoutExpired:  # asked while it still waits
             waiting = os.getxattr(mount.directory, "dfs.waiting").decode()
-            self.fail(f"it waits still: {waiting}\n{cluster.admin('why', check=False).stdout}")
+            why = cluster.admin("why", check=False).stdout
+            writer.kill()
+            self.fail(f"it waits still: {waiting}\n{why}")
 
 
 class RestartTest(ClusterTest):
