@@ -126,14 +126,15 @@ void Client::Impl::refresh_for_open(OperationId id, InodeId inode, OpenFlags fla
   // An own change that removes the file may have been sent before it was pinned.
   const bool after_pins = own_changes_.concern(inode);
   if (!will_read) {
-    fetch_attributes(id, inode, std::move(done), after_pins);
+    fetch_decided(id, inode, done, after_pins);
     return;
   }
   // The same question with the first extents in its answer: the read that follows needs them.
   GetExtentsRequest request;
   request.inode = inode;
   request.length_bytes = kExtentWindowBytes;
-  const auto answered = [this, done = std::move(done)](auto reply, MonoTime sent_at) {
+  const auto answered = [this, id, inode, flags, done = std::move(done)](auto reply,
+                                                                         MonoTime sent_at) {
     if (!reply) {
       done(std::move(reply).error());
       return;
@@ -143,7 +144,11 @@ void Client::Impl::refresh_for_open(OperationId id, InodeId inode, OpenFlags fla
       done(std::move(learned).error());
       return;
     }
-    done(current(reply->attributes));
+    if (!waits_for_cut(id, inode, done, [this, id, inode, flags, done] {
+          refresh_for_open(id, inode, flags, done);
+        })) {
+      done(current(reply->attributes));
+    }
   };
   ask(id, request, answered, after_pins);
 }

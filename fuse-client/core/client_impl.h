@@ -89,8 +89,7 @@ class Client::Impl {
   bool master_answers() const { return master_.is_up(); }
 
  private:
-  // --- Operations: what can be interrupted, and how. Their callbacks go through tracked()
-  // ---------
+  // --- Operations: what can be interrupted, and how. Their callbacks go through tracked() --------
   OperationId begin(const char* name, InodeId inode);
   void set_step(OperationId id, Step step, std::uint64_t number, std::function<void()> interrupt);
   bool does_anything_wait() const;
@@ -131,7 +130,6 @@ class Client::Impl {
     const CallId call = master_.call(request, std::move(answered), after_pins);
     set_step(id, Step::kAsks, call.value, [this, call] { master_.interrupt(call); });
   }
-  // The same when only a field of the reply is wanted.
   template <class Request, class T>
   OperationId ask_for(const char* name, const Request& request, T Request::Reply::*field,
                       Done<T> done) {
@@ -146,17 +144,20 @@ class Client::Impl {
     return id;
   }
   ConcernedByChange concerned_by(const std::vector<LeaseChange>& changes, bool changes_named);
-  // What is kept of the inode answers questions.
-  bool may_answer(InodeId inode) const;
+  bool may_answer(InodeId inode) const;  // from what is kept
   bool refuses_changes() const { return options_.read_only; }
 
   // --- Attributes --------------------------------------------------------------------------------
-  // With what is dirty on top.
-  Attributes merged(Attributes attributes) const;
+  Attributes merged(Attributes attributes) const;  // with what is dirty on top
   // The best known now of an inode the master just answered about.
   Attributes current(const Attributes& answered) const;
   void fetch_attributes(OperationId id, InodeId inode, Done<Attributes> done,
                         bool after_pins = false);
+  void fetch_decided(OperationId id, InodeId inode, const Done<Attributes>& done, bool after_pins);
+  // Whether the answer must wait for a cut of the file; then it is asked for again.
+  bool waits_for_cut(OperationId id, InodeId inode, const Done<Attributes>& done,
+                     std::function<void()> ask_again);
+  void lookup_step(OperationId id, const LookupRequest& request, Done<Attributes> done);
   void change_attributes(OperationId id, const AttributeChange& change, Done<Attributes> done);
   // A change that commits under way would undo, or that cuts what is buffered.
   void change_when_settled(OperationId id, const AttributeChange& change, Done<Attributes> done);

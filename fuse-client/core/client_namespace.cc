@@ -37,7 +37,29 @@ Attributes Client::Impl::current(const Attributes& answered) const {
 
 // Nobody else is told anything of a file before what is written here is stored.
 bool Client::Impl::may_answer(InodeId inode) const {
-  return inodes_.is_fresh(inode) && (!own_changes_.concern(inode) || write_leases_.is_held(inode));
+  return inodes_.is_fresh(inode) &&
+         (!own_changes_.concern(inode) || write_leases_.is_held(inode)) &&
+         !write_back_.is_undecided(inode);
+}
+
+// What is dirty on top of what the master answers would mix the file before the cut and after it.
+bool Client::Impl::waits_for_cut(OperationId id, InodeId inode, const Done<Attributes>& done,
+                                 std::function<void()> ask_again) {
+  if (!write_back_.is_undecided(inode)) {
+    return false;
+  }
+  auto waits = std::make_shared<bool>(true);
+  set_step(id, Step::kStores, 0, [this, waits, done] {
+    if (std::exchange(*waits, false)) {
+      world_.scheduler.post(lifetime_.guard([done] { done(make_error(ErrorCode::kInterrupted)); }));
+    }
+  });
+  write_back_.when_decided(inode, lifetime_.guard([waits, ask_again = std::move(ask_again)] {
+    if (std::exchange(*waits, false)) {
+      ask_again();
+    }
+  }));
+  return true;
 }
 
 OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
@@ -54,22 +76,28 @@ OperationId Client::Impl::lookup(LookupRequest request, Done<Attributes> done) {
     }
   }
   const OperationId id = begin("lookup", request.parent);
-  ask(id, request,
-      [this, parent = request.parent, name = request.name, done = tracked(id, std::move(done))](
-          auto reply, MonoTime sent_at) {
-        if (!reply) {
-          done(std::move(reply).error());
-          return;
-        }
-        const Told told = master_.leases().told(sent_at, reply->lease);
-        inodes_.learn_entry(*reply, told);
-        if (told.is_leased && name != "." && name != "..") {
-          inodes_.keep_lease(parent);
-          names_.learn(parent, name, reply->attributes.inode, told);
-        }
-        done(current(reply->attributes));
-      });
+  lookup_step(id, request, tracked(id, std::move(done)));
   return id;
+}
+
+void Client::Impl::lookup_step(OperationId id, const LookupRequest& request,
+                               Done<Attributes> done) {
+  ask(id, request, [this, id, request, done = std::move(done)](auto reply, MonoTime sent_at) {
+    if (!reply) {
+      done(std::move(reply).error());
+      return;
+    }
+    const Told told = master_.leases().told(sent_at, reply->lease);
+    inodes_.learn_entry(*reply, told);
+    if (told.is_leased && request.name != "." && request.name != "..") {
+      inodes_.keep_lease(request.parent);
+      names_.learn(request.parent, request.name, reply->attributes.inode, told);
+    }
+    if (!waits_for_cut(id, reply->attributes.inode, done,
+                       [this, id, request, done] { lookup_step(id, request, done); })) {
+      done(current(reply->attributes));
+    }
+  });
 }
 
 OperationId Client::Impl::get_attributes(InodeId inode, Done<Attributes> done) {
@@ -77,8 +105,21 @@ OperationId Client::Impl::get_attributes(InodeId inode, Done<Attributes> done) {
     return answer_later<Attributes>(std::move(done), merged(*inodes_.attributes(inode)));
   }
   const OperationId id = begin("stat", inode);
-  fetch_attributes(id, inode, tracked(id, std::move(done)));
+  fetch_decided(id, inode, tracked(id, std::move(done)), false);
   return id;
+}
+
+void Client::Impl::fetch_decided(OperationId id, InodeId inode, const Done<Attributes>& done,
+                                 bool after_pins) {
+  const auto again = [this, id, inode, done, after_pins] {
+    fetch_decided(id, inode, done, after_pins);
+  };
+  const auto answered = [this, id, inode, done, again](Result<Attributes> attributes) {
+    if (!attributes || !waits_for_cut(id, inode, done, again)) {
+      done(std::move(attributes));
+    }
+  };
+  fetch_attributes(id, inode, answered, after_pins);
 }
 
 void Client::Impl::fetch_attributes(OperationId id, InodeId inode, Done<Attributes> done,

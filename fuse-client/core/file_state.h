@@ -49,6 +49,7 @@ struct FileState {
   bool is_void_in_part = false;
   bool is_flush_due = false;  // since then
   std::vector<HeldFlush> held_flushes;
+  std::vector<Task> decided;   // whoever asks for what may be void
   bool is_committing = false;  // commits of one file go one after the other
   // Bytes that were discarded are in the commit under way: it is waited for as if they were not.
   bool is_discarded_committing = false;

@@ -325,6 +325,9 @@ void Flusher::flush_what_was_held(FileState& file) {
   for (HeldFlush& held : std::exchange(file.held_flushes, {})) {
     flush(file.inode, held.is_durable, std::move(held.done));
   }
+  for (Task& decided : std::exchange(file.decided, {})) {
+    world_.scheduler.post(std::move(decided));
+  }
 }
 
 void Flusher::discard(InodeId inode) {

@@ -90,6 +90,16 @@ void Reader::step(ReadId id) {
   }
   Read& read = *place->second;
   const Request& request = read.request;
+  if (write_back_.is_undecided(request.inode)) {
+    write_back_.when_decided(request.inode, lifetime_.guard([this, id] {
+      const auto waiting = reads_.find(id);
+      if (waiting != reads_.end()) {
+        waiting->second->asked_since = world_.scheduler.now();
+        step(id);
+      }
+    }));
+    return;
+  }
   const std::uint64_t wanted_end = request.offset + request.size_bytes;
   const Attributes* known = inodes_.attributes(request.inode);
   if (known != nullptr && has_fresh_data(read)) {

@@ -106,6 +106,16 @@ void WriteBack::release_cut(InodeId inode) {
   }
 }
 
+bool WriteBack::is_undecided(InodeId inode) const {
+  const FileState* file = impl_->flusher.find(inode);
+  return file != nullptr && file->is_void_in_part;
+}
+
+void WriteBack::when_decided(InodeId inode, Task decided) {
+  DFS_ASSERT(is_undecided(inode));
+  impl_->flusher.find(inode)->decided.push_back(std::move(decided));
+}
+
 void WriteBack::discard(InodeId inode) {
   impl_->queue.fail(inode, make_error(ErrorCode::kStale));
   impl_->flusher.discard(inode);

@@ -116,6 +116,10 @@ class WriteBack {
   void interrupt_cut(InodeId inode, WaitId wait);
   void make_cut(InodeId inode, std::uint64_t size_bytes);
   void release_cut(InodeId inode);
+  // What is dirty of the file may be void: the master may have cut the file, and may have told
+  // others. Then neither what is dirty nor what the master says tells what is in it.
+  bool is_undecided(InodeId inode) const;
+  void when_decided(InodeId inode, Task decided);  // of a file that is undecided
   // The file is gone for good: forget its dirty bytes, commit nothing more.
   void discard(InodeId inode);
 
