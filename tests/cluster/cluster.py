@@ -142,6 +142,7 @@ class Mount:
         run("mount", "-t", "fuse.dfs", self.source, self.directory, "-o", ",".join(options))
         # Asked for now: with the master dead, asking the mount would wait for it.
         self.pid = int(os.getxattr(self.directory, "dfs.client_pid"))
+        self.cluster.clients.append(os.pidfd_open(self.pid))
         return self
 
     def umount(self, *flags, check=True):
@@ -190,6 +191,7 @@ class Cluster:
         ports = free_ports(servers + 1, host)
         self.address = f"{self.bracketed}:{ports[0]}"
         self.images, self.mounts, self.server_options = [], [], list(server_options)
+        self.clients = []  # descriptors of all client processes there were
         link_helpers()
         options = ["--replicas", replicas, "--heartbeat", "1s", *master_options]
         if min_replicas is not None:
@@ -277,6 +279,13 @@ class Cluster:
         for daemon in [*self.servers, self.master]:
             if daemon.process is not None:
                 daemon.kill()
+        # One with something unwritten would offer it for minutes to whoever gets the ports next.
+        for client in self.clients:
+            try:
+                signal.pidfd_send_signal(client, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            os.close(client)
         for image in self.images:
             run("umount", image, check=False)
         if os.environ.get("DFS_TEST_KEEP") != "1":
