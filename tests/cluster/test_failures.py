@@ -297,6 +297,7 @@ class OtherClusterTest(ClusterTest):
         with self.assertRaises(OSError):
             os.mkdir(old.path("d"))
         self.assertEqual(os.listdir(new.directory), ["d"])
+        old.umount()
 
 
 def count_entries(root):
