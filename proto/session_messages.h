@@ -45,7 +45,9 @@ struct OpenSessionRequest {
   std::uint64_t nonce = 0;  // random: a repeated request gets the same session
   // Nonces of sessions whose clients are surely dead: they end now, and nobody waits for them.
   std::vector<std::uint64_t> ends;
-  DFS_FIELDS(client_name, nonce, ends)
+  // Of the sessions before this one; empty at the first. Another cluster's master refuses it.
+  std::string cluster_id = {};
+  DFS_FIELDS(client_name, nonce, ends, cluster_id)
 };
 
 struct KeepAliveReply {

@@ -193,7 +193,10 @@ void ChunkPool::ask_again_if_full(const StoragePolicy& policy) {
 
 Obstacle ChunkPool::obstacle(const StoragePolicy& policy, std::optional<MonoTime> until) const {
   const ErrorCode failure = last_failure(policy);
-  if (failure == ErrorCode::kOk) {
+  const auto state = policies_.find(policy);
+  // Those that were opened broke, one after the other.
+  const bool is_pausing = state != policies_.end() && state->second.retry->is_armed();
+  if (failure == ErrorCode::kOk && !is_pausing) {
     return {};  // it is being opened
   }
   // At least a moment is left: what is given up is answered, and waits no more.

@@ -177,6 +177,7 @@ void Client::Impl::change_when_settled(OperationId id, const AttributeChange& ch
       operations_.at(id).interrupt = nullptr;
     }
   };
+  operations_.at(id).inode = change.inode;  // a creation was of its directory until now
   const auto wait =
       write_back_.cut(change.inode, change.size_bytes.value_or(kFileBytesMax), settled);
   set_step(id, Step::kStores, 0,

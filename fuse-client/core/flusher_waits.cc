@@ -1,4 +1,6 @@
 // What is in the way of what was written, for people.
+#include <algorithm>
+
 #include "fuse-client/core/flusher.h"
 
 namespace dfs::client {
@@ -6,7 +8,11 @@ namespace dfs::client {
 using State = FlightBlock::State;
 
 Obstacle Flusher::obstacle(InodeId inode) const {
-  const auto file = inode.is_set() ? files_.find(inode) : files_.begin();
+  const auto file = inode.is_set()
+                        ? files_.find(inode)
+                        : std::find_if(files_.begin(), files_.end(), [](const auto& entry) {
+                            return !entry.second->dirty.flight().empty();
+                          });
   if (file == files_.end() || file->second->dirty.flight().empty()) {
     return {};  // the master is to make names durable
   }

@@ -11,6 +11,9 @@ constexpr std::chrono::milliseconds kForgottenPinsDelay = kCreatedPinRest + kSes
 constexpr std::chrono::milliseconds kKeepAliveIntervalMin{100};
 constexpr std::chrono::milliseconds kWithdrawRetryDelay{500};
 constexpr std::uint32_t kWithdrawalsMax = 4;
+// A master that lives answers at once. Else it was lost, and is not to wait until it is sent again,
+// which is done at growing distances.
+constexpr std::chrono::seconds kWithdrawTimeout{1};
 
 RpcClient::Options master_rpc_options() {
   RpcClient::Options options;
@@ -63,6 +66,7 @@ void MasterLink::open_session() {
   request.client_name = client_name_;
   request.nonce = nonce_;
   request.ends = dead_sessions_;
+  request.cluster_id = cluster_id_;
   if (opening_nonce_) {
     opening_nonce_(nonce_);
   }
@@ -86,6 +90,7 @@ void MasterLink::session_opened(const OpenSessionReply& reply) {
   state_ = State::kOpen;
   dead_sessions_.clear();
   session_ = reply.session;
+  cluster_id_ = reply.cluster_id;
   losses_ = reply.losses;
   next_sequence_ = 1;
   keep_alive_interval_ =
@@ -120,7 +125,7 @@ void MasterLink::session_failed(const Error& error) {
   }
   world_.log.error(std::string("The master refuses a new session. code=") +
                    error_code_name(error.code) + " detail=" + error.detail);
-  if (error.code == ErrorCode::kVersionMismatch) {
+  if (error.code == ErrorCode::kVersionMismatch || error.code == ErrorCode::kWrongCluster) {
     // Waiting will not help whoever waits now.
     while (!held_.empty()) {
       give_up(calls_.find(*held_.begin()), error);
@@ -426,20 +431,21 @@ void MasterLink::withdraw(CallId id) {
     return;
   }
   const WithdrawRequest request{.sequence = place->second.sequence};
-  rpc_.call(
-      request, options_for_session(), [this, id](const Result<RpcReply<WithdrawReply>>& reply) {
-        const auto call = calls_.find(id);
-        if (call != calls_.end() && reply && reply->body.was_waiting) {
-          call->second.withdrawals = 0;
-        }
-        // Again, until it is answered: it may be on its way there, or the master may die now
-        // and be sent it anew.
-        world_.scheduler.run_after(kWithdrawRetryDelay, [this, id, alive = std::weak_ptr(alive_)] {
-          if (!alive.expired()) {
-            withdraw(id);
-          }
-        });
-      });
+  CallOptions options = options_for_session();
+  options.timeout = kWithdrawTimeout;
+  rpc_.call(request, options, [this, id](const Result<RpcReply<WithdrawReply>>& reply) {
+    const auto call = calls_.find(id);
+    if (call != calls_.end() && reply && reply->body.was_waiting) {
+      call->second.withdrawals = 0;
+    }
+    // Again, until it is answered: it may be on its way there, or the master may die now
+    // and be sent it anew.
+    world_.scheduler.run_after(kWithdrawRetryDelay, [this, id, alive = std::weak_ptr(alive_)] {
+      if (!alive.expired()) {
+        withdraw(id);
+      }
+    });
+  });
 }
 
 std::uint64_t MasterLink::request_of(CallId id) const {

@@ -50,7 +50,8 @@ class MasterLink {
 
   // Waits through restarts of the master. When the session expired meanwhile, a new one is opened:
   // reads and repeatable changes are then repeated in it, another change fails with
-  // kSessionExpired, its outcome unknown. Precondition: start() succeeded.
+  // kSessionExpired, its outcome unknown. Where another cluster answers, or another version, calls
+  // fail with kWrongCluster, kVersionMismatch. Precondition: start() succeeded.
   // `after_pins`: not sent before the master has answered for every pin made until now.
   template <class Request>
   CallId call(const Request& request, Done<typename Request::Reply> done,
@@ -159,7 +160,8 @@ class MasterLink {
   RpcClient rpc_;
   State state_ = State::kIdle;
   SessionId session_;
-  CallId opening_;  // the OpenSession under way
+  std::string cluster_id_;  // of the sessions so far
+  CallId opening_;          // the OpenSession under way
   std::uint64_t nonce_ = 0;
   std::vector<std::uint64_t> dead_sessions_;
   std::function<void(std::uint64_t)> opening_nonce_;

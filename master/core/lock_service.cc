@@ -65,7 +65,8 @@ Result<std::optional<SetLockReply>> LockService::set(SessionId id, const SetLock
   Session& session = sessions_[id];
   settle(session, request.settled);
   if (request.number <= session.settled) {
-    return std::optional<SetLockReply>();  // its sender has the answer, or asks no more
+    // Its sender has the answer, or asks no more; one that still waits has lost count.
+    return make_error(ErrorCode::kSessionExpired, "the answer to this lock call was dropped");
   }
   if (request.number - session.settled > kLockCallsMax) {
     return make_error(ErrorCode::kBusy, "too many locks are asked for at once");
@@ -146,7 +147,7 @@ Result<std::optional<AwaitLocksReply>> LockService::await(SessionId id,
   Session& session = sessions_[id];
   settle(session, request.settled);
   if (request.number < session.await_number) {
-    return std::optional<AwaitLocksReply>();
+    return make_error(ErrorCode::kInterrupted, "the session asks anew since");
   }
   session.await_number = request.number;
   session.await.reset();
@@ -279,7 +280,7 @@ void LockService::answer_held(SessionId session, const TestLockRequest& request,
 Result<std::optional<ReclaimLocksReply>> LockService::reclaim(SessionId id,
                                                               const ReclaimLocksRequest& request) {
   if (request.incarnation != incarnation_) {
-    return std::optional<ReclaimLocksReply>();  // meant for another life of the master
+    return make_error(ErrorCode::kInvalidArgument, "the locks are told to another master");
   }
   if (request.claims.size() > kLocksPerSessionMax) {
     return make_error(ErrorCode::kBadMessage, "more locks than a session can have");

@@ -15,12 +15,11 @@ struct Reserve {
   std::uint64_t step;   // numbers a restart may skip, and how rarely a commit must be synced
 };
 
-constexpr std::array<Reserve, 5> kReserves{{
+constexpr std::array<Reserve, 4> kReserves{{
     {Counter::kNextInode, Counter::kReservedInode, kRootInode.value + 1, 65536},
     {Counter::kNextChunk, Counter::kReservedChunk, 1, 1024},
     // Servers are few and their ids have 32 bits: each registration is durable by itself.
     {Counter::kNextNode, Counter::kReservedNode, 1, 1},
-    {Counter::kNextSession, Counter::kReservedSession, 1, 64},
     // A reused data version would make a client's stale cache look fresh.
     {Counter::kDataVersion, Counter::kReservedDataVersion, 1, std::uint64_t{1} << 20},
 }};

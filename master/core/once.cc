@@ -54,7 +54,10 @@ Result<std::optional<Buffer>> answer_repeated(OpContext& context, const RpcReque
     return std::optional(again ? std::move(*again) : RpcServer::encode_failure(to, again.error()));
   }
   if (context.sessions.is_late(envelope.session, envelope.sequence)) {
-    return std::optional(Buffer());  // a late duplicate: its sender has the answer, or asks no more
+    // A late duplicate: its sender has the answer, or asks no more, and takes no notice of this.
+    // One that still waits has lost count of its changes, and goes on in another session.
+    return std::optional(RpcServer::encode_failure(
+        to, make_error(ErrorCode::kSessionExpired, "the answer to this change was dropped")));
   }
   if (envelope.sequence - context.sessions.acknowledged(envelope.session) > kKeptRepliesMax) {
     return std::optional(RpcServer::encode_failure(

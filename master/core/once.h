@@ -13,9 +13,9 @@ namespace dfs::master {
 // contradict each other. They undo the transaction, whether or not the store has noticed.
 bool undoes_batch(ErrorCode code);
 
-// What a change that is not to be applied is answered: the kept answer when it was applied, nothing
-// (empty) when it is a late duplicate, a refusal. std::nullopt: it is to be applied. Errors are the
-// store's. Preconditions: the session exists, the request has a sequence.
+// What a change that is not to be applied is answered: the kept answer when it was applied, else a
+// refusal. std::nullopt: it is to be applied. Errors are the store's. Preconditions: the session
+// exists, the request has a sequence.
 Result<std::optional<Buffer>> answer_repeated(OpContext& context, const RpcRequest& request,
                                               const Operation& operation);
 // Applies the change of `request`. A refusal is an answer. With `is_withdrawn` it is refused with

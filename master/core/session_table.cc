@@ -104,6 +104,10 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
     return make_error(ErrorCode::kInvalidArgument, "the client's name, or a list, is too long");
   }
   DFS_TRY(const std::string cluster_id, context.store.cluster_id());
+  if (!request.cluster_id.empty() && request.cluster_id != cluster_id) {
+    return make_error(ErrorCode::kWrongCluster, "the client belongs to another cluster than " +
+                                                    cluster_id + ", which answers here");
+  }
   DFS_CHECK_OK(end_dead(context, request));
   const auto known = by_nonce_.find(request.nonce);
   const bool was_there = known != by_nonce_.end();
@@ -112,8 +116,7 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
     if (sessions_.size() >= kSessionsMax) {
       return make_error(ErrorCode::kBusy, "too many clients are connected");
     }
-    DFS_TRY(const std::uint64_t number, context.take_number(Counter::kNextSession));
-    id = SessionId{number};
+    id = unused_id();
     DFS_CHECK_OK(context.store.put_session({.session = id,
                                             .client_name = request.client_name,
                                             .nonce = request.nonce,
@@ -146,6 +149,16 @@ Result<OpenSessionReply> SessionTable::open(OpContext& context, const OpenSessio
                           .losses = losses,
                           .was_there = was_there,
                           .now = context.now};
+}
+
+// Random, so that nobody takes a session for his own: not a client of another cluster that had this
+// address before, nor one of a session opened after the backup that the database was restored from.
+SessionId SessionTable::unused_id() {
+  SessionId id;
+  while (!id.is_set() || sessions_.contains(id)) {
+    id = SessionId{world_.random.next_u64() >> 1};  // the store has signed numbers
+  }
+  return id;
 }
 
 Result<KeepAliveReply> SessionTable::keep_alive(OpContext& context,

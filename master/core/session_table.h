@@ -87,7 +87,8 @@ class SessionTable {
   Replays& replays() { return replays_; }
 
   // --- For operations; inside a transaction ------------------------------------------------------
-  // The same session for the same nonce. Fails with kBusy (kSessionsMax), kInvalidArgument.
+  // The same session for the same nonce. Fails with kBusy (kSessionsMax), kInvalidArgument,
+  // kWrongCluster.
   Result<OpenSessionReply> open(OpContext& context, const OpenSessionRequest& request);
   // Fails with kBusy: more than kPinsMax. Precondition: exists(context.session).
   Result<KeepAliveReply> keep_alive(OpContext& context, const KeepAliveRequest& request);
@@ -120,6 +121,7 @@ class SessionTable {
     MonoTime waits_told{};
   };
 
+  SessionId unused_id();
   bool add_pin(Session& session, InodeId inode, MonoTime created);
   void remove_pin(Session& session, InodeId inode);
   void take_waits(Session& session, const KeepAliveRequest& request);

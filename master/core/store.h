@@ -98,7 +98,7 @@ enum class Counter : std::uint8_t {
   kNextInode = 1,
   kNextChunk = 2,
   kNextNode = 3,
-  kNextSession = 4,
+  // 4 and 12 were for sessions, whose numbers are random now.
   kInodes = 5,       // that exist, orphans included
   kLiveBytes = 6,    // over all chunks, one copy
   kLosses = 7,       // starts that may have lost transactions, see grace.h
@@ -107,7 +107,6 @@ enum class Counter : std::uint8_t {
   kReservedInode = 9,
   kReservedChunk = 10,
   kReservedNode = 11,
-  kReservedSession = 12,
   kReservedDataVersion = 13,
   kReservedChange = 14,  // above every index of a change
 };

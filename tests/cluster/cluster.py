@@ -62,6 +62,13 @@ def link_helpers():
         os.symlink(wanted, link)
 
 
+def read_log(path):
+    if not os.path.exists(path):
+        return ""
+    with open(path, encoding="utf-8", errors="replace") as f:
+        return f.read()
+
+
 class Daemon:
     """One server process. Its log goes to a file; readiness is awaited on its notification socket."""
 
@@ -92,10 +99,7 @@ class Daemon:
                     raise AssertionError(f"{self.name} did not get ready:\n{self.log()[-3000:]}")
 
     def log(self):
-        if not os.path.exists(self.log_path):
-            return ""
-        with open(self.log_path, encoding="utf-8", errors="replace") as f:
-            return f.read()
+        return read_log(self.log_path)
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -122,18 +126,23 @@ class Daemon:
 
 
 class Mount:
+    """Its client logs to a file in the cluster's folder, unless the options name another."""
+
     def __init__(self, cluster, directory, source, options):
         self.cluster, self.directory, self.source, self.options = cluster, directory, source, options
+        self.name = "client-" + os.path.relpath(directory, cluster.folder).replace("/", "-")
+        self.log_path = os.path.join(cluster.folder, self.name + ".log")
         self.pid = None
 
     def path(self, *parts):
         return os.path.join(self.directory, *parts)
 
     def mount(self):
-        options = ["-o", ",".join(self.options)] if self.options else []
-        run("mount", "-t", "fuse.dfs", self.source, self.directory, *options)
+        options = ["log_file=" + self.log_path, *self.options]  # the last of an option counts
+        run("mount", "-t", "fuse.dfs", self.source, self.directory, "-o", ",".join(options))
         # Asked for now: with the master dead, asking the mount would wait for it.
         self.pid = int(os.getxattr(self.directory, "dfs.client_pid"))
+        self.cluster.clients.append(os.pidfd_open(self.pid))
         return self
 
     def umount(self, *flags, check=True):
@@ -144,6 +153,9 @@ class Mount:
 
     def client_pid(self):
         return self.pid
+
+    def log(self):
+        return read_log(self.log_path)
 
     def kill_client(self):
         """kill -9 of the client process; the dead mount stays."""
@@ -179,6 +191,7 @@ class Cluster:
         ports = free_ports(servers + 1, host)
         self.address = f"{self.bracketed}:{ports[0]}"
         self.images, self.mounts, self.server_options = [], [], list(server_options)
+        self.clients = []  # descriptors of all client processes there were
         link_helpers()
         options = ["--replicas", replicas, "--heartbeat", "1s", *master_options]
         if min_replicas is not None:
@@ -255,7 +268,9 @@ class Cluster:
             daemon.kill()
 
     def logs(self):
-        return "\n".join(f"--- {d.name}\n{d.log()[-2000:]}" for d in [self.master, *self.servers])
+        clients = {mount.log_path: mount for mount in self.mounts}.values()  # a directory can be mounted twice
+        return "\n".join(f"--- {each.name}\n{each.log()[-4000:]}"
+                         for each in [self.master, *self.servers, *clients])
 
     def close(self):
         for mount in self.mounts:
@@ -264,6 +279,13 @@ class Cluster:
         for daemon in [*self.servers, self.master]:
             if daemon.process is not None:
                 daemon.kill()
+        # One with something unwritten would offer it for minutes to whoever gets the ports next.
+        for client in self.clients:
+            try:
+                signal.pidfd_send_signal(client, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            os.close(client)
         for image in self.images:
             run("umount", image, check=False)
         if os.environ.get("DFS_TEST_KEEP") != "1":
@@ -288,5 +310,6 @@ class ClusterTest(unittest.TestCase):
 
     def show_logs(self, cluster):
         outcome = self._outcome.result if self._outcome else None
-        if outcome and any(test is self for test, _ in [*outcome.failures, *outcome.errors]):
+        failed = [test for test, _ in [*outcome.failures, *outcome.errors]] if outcome else []
+        if any(getattr(test, "test_case", test) is self for test in failed):  # also in a subTest
             print(cluster.logs())

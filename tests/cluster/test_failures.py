@@ -1,6 +1,7 @@
 """Servers, the master and clients die or hang in the middle of things, and nothing is lost."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -270,6 +271,33 @@ class BlockedClientTest(ClusterTest):
         wait_for_end(pidfd)
         self.assertFalse(self.victim.is_mounted())
         self.expect_others_free()
+
+
+class OtherClusterTest(ClusterTest):
+    """A client goes on while another cluster comes to its master's address."""
+
+    def test_clients_of_a_cluster_that_was_here_before_hold_up_nobody(self):
+        cluster = self.new_cluster(servers=1, replicas=1)
+        old = cluster.mount("old")
+        for i in range(50):
+            os.mkdir(old.path(str(i)))
+        folder = os.open(old.directory, os.O_RDONLY)
+        os.fsync(folder)  # the client has acknowledged all of that when it says something next
+        os.close(folder)
+        os.kill(old.client_pid(), signal.SIGSTOP)
+        self.addCleanup(os.kill, old.client_pid(), signal.SIGCONT)
+        cluster.master.kill()
+        shutil.rmtree(os.path.join(cluster.folder, "master"))
+        cluster.make_folder("master")
+        cluster.master.start()
+        new = cluster.mount("new")
+        os.kill(old.client_pid(), signal.SIGCONT)
+        cluster.wait_until(lambda: "wrong_cluster" in old.log(), "the old client notices")
+        run("mkdir", new.path("d"), timeout=30)
+        with self.assertRaises(OSError):
+            os.mkdir(old.path("d"))
+        self.assertEqual(os.listdir(new.directory), ["d"])
+        old.umount()
 
 
 def count_entries(root):

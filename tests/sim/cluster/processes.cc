@@ -8,17 +8,8 @@
 namespace dfs::sim {
 namespace {
 
-constexpr const char* kClusterId = "0123456789abcdef0123456789abcdef";
 constexpr const char* kDatabase = "/var/lib/dfs/master.db";
 constexpr std::uint64_t kClientMemoryBytes = 16u << 20;
-
-Result<std::unique_ptr<master::SqliteStore>> open_store(const SimVfs& vfs, Timestamp now) {
-  return master::SqliteStore::open(kDatabase, {.vfs = vfs.name(),
-                                               .cache_bytes = 4u << 20,
-                                               .cluster_id = kClusterId,
-                                               .root_policy = {},
-                                               .now = now});
-}
 
 }  // namespace
 
@@ -63,6 +54,15 @@ MasterProcess::MasterProcess(SimEnvironment& environment)
 MasterProcess::~MasterProcess() {
   kill();
   reap();
+}
+
+Result<std::unique_ptr<master::SqliteStore>> MasterProcess::open_store(const SimVfs& vfs,
+                                                                       Timestamp now) const {
+  return master::SqliteStore::open(kDatabase, {.vfs = vfs.name(),
+                                               .cache_bytes = 4u << 20,
+                                               .cluster_id = cluster_id_,
+                                               .root_policy = {},
+                                               .now = now});
 }
 
 void MasterProcess::make_core() {
@@ -220,9 +220,8 @@ void ClientProcess::make_core() {
   options.master = kMasterAddress;
   options.name = host() + ":/mnt";
   options.memory_bytes = kClientMemoryBytes;
-  // The simulation waits for its servers; giving up would be the mount helper's business.
-  options.connect_wait = std::chrono::hours(1);
-  options.write_wait = std::chrono::hours(1);
+  options.connect_wait = std::chrono::hours(1);  // giving up would be the mount helper's business
+  options.write_wait = write_wait_;
   is_mounted_ = false;
   if (nonce_ != 0) {
     options.dead_sessions = {nonce_};

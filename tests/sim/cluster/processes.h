@@ -80,6 +80,8 @@ class MasterProcess final : public Process {
   ~MasterProcess() override;
   void lose_power() override;
   SimDiskState& disk() { return disk_; }
+  // Of the cluster it makes at its first start. Before that.
+  void set_cluster_id(std::string cluster_id) { cluster_id_ = std::move(cluster_id); }
   // Dies, or loses power, before its (changes + 1)th change of the disk from now on.
   void die_after(std::uint64_t changes, bool with_power, std::function<void()> died);
   void live_on();  // takes die_after() back
@@ -90,7 +92,10 @@ class MasterProcess final : public Process {
   void make_core() override;
   void destroy_core() override;
 
+  Result<std::unique_ptr<master::SqliteStore>> open_store(const SimVfs& vfs, Timestamp now) const;
+
   SimDiskState disk_;
+  std::string cluster_id_ = "0123456789abcdef0123456789abcdef";
   bool power_is_lost_ = false;  // once it is reaped
   std::uint64_t boots_ = 1;     // of its machine
   std::unique_ptr<SimVfs> vfs_;
@@ -133,6 +138,8 @@ class ClientProcess final : public Process {
   void on_mounted(std::function<void()> handler) { mounted_ = std::move(handler); }
   // What is dropped of the caches above it takes up to so long. Before start().
   void delay_dropping(Duration most) { drop_delay_max_ = most; }
+  // How long writes wait for servers: an hour, unless said otherwise. Before start().
+  void set_write_wait(Duration wait) { write_wait_ = wait; }
   // Called when a session that is over is about to be replaced.
   void on_session_lost(std::function<void()> handler) { session_lost_ = std::move(handler); }
   // Null unless mounted.
@@ -146,6 +153,8 @@ class ClientProcess final : public Process {
   std::function<void()> session_lost_;
   bool is_mounted_ = false;
   Duration drop_delay_max_{};
+  // The simulation waits for its servers.
+  Duration write_wait_ = std::chrono::hours(1);
   std::uint64_t nonce_ = 0;  // of the newest session; outlives the process
   std::unique_ptr<client::Client> client_;
 };

@@ -36,12 +36,22 @@ class MasterLinkTest : public testing::Test {
     master_host_.reset();
   }
 
+  void open_session(const RpcRequest& request) {
+    opens_.push_back(*decode_body<OpenSessionRequest>(request.body));
+    if (open_refusal_ != ErrorCode::kOk) {
+      server_->fail(request.reply_address(), make_error(open_refusal_));
+      return;
+    }
+    ++session_.value;
+    server_->reply(request.reply_address(),
+                   OpenSessionReply{session_, "cluster", incarnation_, 5000, 60000, losses_,
+                                    session_was_there_});
+  }
+
   void answer(const RpcRequest& request) {
     ReplyAddress to = request.reply_address();
     if (request.envelope.type == MessageType::kOpenSession) {
-      ++session_.value;
-      server_->reply(to, OpenSessionReply{session_, "", incarnation_, 5000, 60000, losses_,
-                                          session_was_there_});
+      open_session(request);
       return;
     }
     if (request.envelope.type == MessageType::kReclaimLeases) {
@@ -60,6 +70,9 @@ class MasterLinkTest : public testing::Test {
     }
     if (request.envelope.type == MessageType::kWithdraw) {
       withdrawals_.push_back(*decode_body<WithdrawRequest>(request.body));
+      if (loses_withdrawals_) {
+        return;
+      }
       server_->reply(to, WithdrawReply{.was_waiting = is_waiting_});
       return;
     }
@@ -137,9 +150,12 @@ class MasterLinkTest : public testing::Test {
   std::uint64_t incarnation_ = 1;
   SessionId session_;
   bool session_was_there_ = false;
+  ErrorCode open_refusal_ = ErrorCode::kOk;
+  std::vector<OpenSessionRequest> opens_;
   std::uint32_t reclaim_refusals_ = 0;
   bool is_silent_ = false;
   bool is_waiting_ = true;  // a change that is withdrawn
+  bool loses_withdrawals_ = false;
   bool is_silent_to_keep_alives_ = false;
   bool is_silent_to_syncs_ = false;
   bool gives_stamps_ = false;  // to changes, with rising indices

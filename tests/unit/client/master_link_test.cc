@@ -182,6 +182,26 @@ TEST_F(MasterLinkTest, an_expired_session_is_replaced_and_reads_are_repeated_in_
   EXPECT_EQ(keep_alives_.back().pinned, std::vector{InodeId{5}});
 }
 
+// At the master's address another cluster answers: its disk was replaced, or a port is used again.
+TEST_F(MasterLinkTest, calls_fail_while_another_cluster_answers_and_go_on_when_it_is_the_own_one) {
+  start();
+  EXPECT_EQ(opens_.back().cluster_id, "");
+  ++session_.value;  // which does not know the session
+  open_refusal_ = ErrorCode::kWrongCluster;
+  call(GetAttributesRequest{});
+  call(SetAttributesRequest{});
+  ASSERT_TRUE(answered(2));
+  call(SetAttributesRequest{});
+  ASSERT_TRUE(answered(3));
+  EXPECT_EQ(codes_, std::vector(3, ErrorCode::kWrongCluster));
+  EXPECT_EQ(opens_.back().cluster_id, "cluster");
+  open_refusal_ = ErrorCode::kOk;
+  events_.run_for(seconds(2));
+  call(SetAttributesRequest{});
+  ASSERT_TRUE(answered(4));
+  EXPECT_EQ(codes_.back(), ErrorCode::kOk);
+}
+
 TEST_F(MasterLinkTest, a_change_in_an_expired_session_fails_unless_it_may_be_repeated) {
   start();
   next_session();
@@ -234,6 +254,19 @@ TEST_F(MasterLinkTest, a_change_is_withdrawn_again_from_the_next_master) {
   is_waiting_ = false;  // it has come to the next one, and waits for something else
   start_master(2);
   ASSERT_TRUE(events_.run_until([&] { return !codes_.empty(); }, seconds(5)));
+  EXPECT_EQ(codes_[0], ErrorCode::kInterrupted);
+}
+
+// Lost messages are sent again at growing distances; whoever interrupts a call does not wait so
+// long.
+TEST_F(MasterLinkTest, a_change_whose_withdrawals_are_lost_is_given_up_soon) {
+  start();
+  is_silent_ = true;
+  loses_withdrawals_ = true;
+  const CallId id = call(SetAttributesRequest{});
+  events_.run_for(milliseconds(10));
+  link_.interrupt(id);
+  ASSERT_TRUE(events_.run_until([&] { return !codes_.empty(); }, seconds(8)));
   EXPECT_EQ(codes_[0], ErrorCode::kInterrupted);
 }
 

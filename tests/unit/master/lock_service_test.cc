@@ -45,11 +45,10 @@ class LockServiceTest : public MasterRig {
     EXPECT_TRUE(answer) << error_code_name(answer.code());
     return answer ? *answer : SetLockReply{};
   }
-  // Whether it stays without an answer for a while.
+  // kTimedOut: it stays without an answer for a while.
   template <class Request>
-  bool is_ignored(TestClient& who, const Request& what) {
-    return who.call(what, {.timeout = seconds(1), .session = who.session}).code() ==
-           ErrorCode::kTimedOut;
+  ErrorCode refusal(TestClient& who, const Request& what) {
+    return who.call(what, {.timeout = seconds(1), .session = who.session}).code();
   }
   AwaitLocksRequest await(const TestClient& who, std::vector<std::uint64_t> waits) {
     return {.number = ++await_number_,
@@ -126,7 +125,7 @@ TEST_F(LockServiceTest, a_late_copy_takes_no_lock) {
   say(*client, lock);
   set(*client, kNone);
   set(*client, kNone);
-  EXPECT_TRUE(is_ignored(*client, lock));
+  EXPECT_EQ(refusal(*client, lock), ErrorCode::kSessionExpired);
   EXPECT_EQ(locks(), 0u);
 }
 
@@ -174,7 +173,7 @@ TEST_F(LockServiceTest, a_wait_that_is_not_named_any_more_is_over) {
   EXPECT_EQ(locks(), 3u);
   EXPECT_TRUE(answered(begin_await(other, {}), seconds(1)));
   EXPECT_EQ(locks(), 1u);
-  EXPECT_TRUE(is_ignored(other, first));  // a late copy
+  EXPECT_EQ(refusal(other, first), ErrorCode::kInterrupted);  // a late copy
   EXPECT_FALSE(turn->has_value());
 }
 
@@ -208,7 +207,8 @@ TEST_F(LockServiceTest, a_silent_session_frees_its_locks) {
 TEST_F(LockServiceTest, after_a_restart_locks_wait_until_all_have_told_theirs) {
   set(*client, kExclusive);
   restart_after_kill();
-  EXPECT_TRUE(is_ignored(other, request(other, kExclusive)));  // it has not told yet
+  EXPECT_EQ(refusal(other, request(other, kExclusive)),
+            ErrorCode::kTimedOut);  // it has not told yet
   const auto none = reclaim(other, {});
   ASSERT_TRUE(none);
   const auto test = other.begin(
@@ -272,14 +272,14 @@ TEST_F(LockServiceTest, requests_kept_for_a_session_that_ends_take_no_lock) {
   EXPECT_EQ(locks(), 0u);
 }
 
-TEST_F(LockServiceTest, requests_from_before_a_restart_are_ignored_behind_the_claims) {
+TEST_F(LockServiceTest, requests_from_before_a_restart_are_refused_behind_the_claims) {
   const SetLockRequest old = request(*client, kExclusive);
   say(*client, old);
   set(*client, kNone);
   restart_after_kill();
   ASSERT_TRUE(reclaim(*client, {}));
   ASSERT_TRUE(reclaim(other, {}));
-  EXPECT_TRUE(is_ignored(*client, old));
+  EXPECT_EQ(refusal(*client, old), ErrorCode::kSessionExpired);
   EXPECT_EQ(locks(), 0u);
 }
 
@@ -287,7 +287,7 @@ TEST_F(LockServiceTest, claims_count_once_and_for_one_master) {
   const ReclaimLocksRequest old{
       .incarnation = incarnation(*client), .settled = 0, .claims = {claim(kExclusive)}};
   restart_after_kill();
-  EXPECT_TRUE(is_ignored(*client, old));
+  EXPECT_EQ(refusal(*client, old), ErrorCode::kInvalidArgument);
   ASSERT_TRUE(reclaim(*client, {}));
   ASSERT_TRUE(reclaim(*client, {claim(kExclusive)}));
   EXPECT_EQ(locks(), 0u);

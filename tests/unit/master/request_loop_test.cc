@@ -56,7 +56,7 @@ TEST_F(RequestLoop, the_next_master_answers_whom_the_last_one_left) {
   EXPECT_EQ(client->unlink("nothing"), ErrorCode::kNotFound);
 }
 
-TEST_F(RequestLoop, acknowledged_answers_are_forgotten_and_late_duplicates_ignored) {
+TEST_F(RequestLoop, acknowledged_answers_are_forgotten_and_late_duplicates_refused) {
   client->make_file("a");
   const std::uint64_t old_sequence = client->sequence;
   for (int index = 0; index < 100; ++index) {
@@ -64,16 +64,17 @@ TEST_F(RequestLoop, acknowledged_answers_are_forgotten_and_late_duplicates_ignor
   }
   EXPECT_FALSE(*store().kept_reply(client->session, old_sequence));
   EXPECT_TRUE(*store().kept_reply(client->session, client->sequence));
-  // The duplicate of the unlink that was never sent under this sequence: not applied, not answered.
+  // The duplicate of the unlink that was never sent under this sequence: not applied. Whoever waits
+  // for it hears that, and that his session is no good.
   const CallOptions late{.timeout = seconds(1),
                          .session = client->session,
                          .sequence = old_sequence,
                          .acknowledged = 0};
   const UnlinkRequest unlink{.parent = kRootInode, .name = "a"};
-  EXPECT_EQ(client->call(unlink, late).code(), ErrorCode::kTimedOut);
+  EXPECT_EQ(client->call(unlink, late).code(), ErrorCode::kSessionExpired);
   EXPECT_EQ(client->lookup("a"), ErrorCode::kOk);
   restart_after_kill();
-  EXPECT_EQ(client->call(unlink, late).code(), ErrorCode::kTimedOut);
+  EXPECT_EQ(client->call(unlink, late).code(), ErrorCode::kSessionExpired);
   EXPECT_EQ(client->lookup("a"), ErrorCode::kOk);
 }
 
@@ -87,7 +88,7 @@ TEST_F(RequestLoop, a_change_that_was_given_up_is_not_applied_when_it_arrives_la
                          .sequence = given_up,
                          .acknowledged = given_up - 1};
   EXPECT_EQ(client->call(UnlinkRequest{.parent = kRootInode, .name = "a"}, late).code(),
-            ErrorCode::kTimedOut);
+            ErrorCode::kSessionExpired);
   EXPECT_EQ(client->lookup("a"), ErrorCode::kOk);
 }
 

@@ -1,4 +1,6 @@
 // Sessions, pins, and when an unlinked file is freed.
+#include <set>
+
 #include "proto/limits.h"
 #include "tests/unit/master/master_rig.h"
 
@@ -45,6 +47,26 @@ TEST_F(Sessions, opening_again_with_the_same_nonce_is_the_same_session) {
   EXPECT_EQ(third->session, first->session);
   EXPECT_TRUE(third->was_there);
   EXPECT_NE(third->incarnation, first->incarnation);
+}
+
+TEST_F(Sessions, are_not_opened_to_a_client_of_another_cluster) {
+  OpenSessionRequest request{.client_name = "host:/mnt", .nonce = 77, .ends = {}};
+  request.cluster_id = "fedcba9876543210fedcba9876543210";
+  EXPECT_EQ(client->ask(request).code(), ErrorCode::kWrongCluster);
+  request.cluster_id = kTestCluster;
+  EXPECT_TRUE(client->ask(request));
+}
+
+// A client of a cluster that had this address before may say what it likes in its own session.
+TEST_F(Sessions, have_numbers_that_nobody_guesses) {
+  std::set<SessionId> seen;
+  for (std::uint64_t nonce = 1; nonce <= 20; ++nonce) {
+    const auto opened =
+        client->ask(OpenSessionRequest{.client_name = "host:/mnt", .nonce = nonce, .ends = {}});
+    ASSERT_TRUE(opened);
+    EXPECT_GT(opened->session.value, 1'000'000u);
+    EXPECT_TRUE(seen.insert(opened->session).second);
+  }
 }
 
 TEST_F(Sessions, survive_a_restart_and_a_power_loss) {

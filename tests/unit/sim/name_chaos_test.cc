@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/sim/cluster/processes.h"
+#include "tests/unit/sim/chaos_seeds.h"
 
 namespace dfs::sim {
 namespace {
@@ -406,7 +407,8 @@ TEST_F(NameChaos, with_a_master_that_is_away_for_longer_than_leases_last) {
 }
 
 TEST_F(NameChaos, with_clients_that_are_stopped) {
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  const ChaosSeeds seeds(20);
+  for (std::uint64_t seed = seeds.first; seed < seeds.end && !HasFailure(); ++seed) {
     run(seed,
         {.network = seed % 2 == 0, .restarts = seed % 3 == 0, .interrupts = true, .pauses = true});
   }
