@@ -121,6 +121,7 @@ class Client::Impl {
     ConcernedByChange concerned;
     if constexpr (kIsKept<Request>) {
       concerned = concerned_by(lease_changes_of(request), kChangesNamed<Request>);
+      concerned.changes_links = kChangesLinks<Request>;
       own_changes_.begin(concerned);
     }
     auto answered = [this, done = std::move(done), sent_at,
