@@ -38,4 +38,7 @@ template <class Request>
 inline constexpr bool kChangesNamed =
     kIsOneOf<Request, UnlinkRequest, RemoveDirectoryRequest, RenameRequest>;
 
+template <class Request>
+inline constexpr bool kChangesLinks = kChangesNamed<Request> || kIsOneOf<Request, LinkRequest>;
+
 }  // namespace dfs::client

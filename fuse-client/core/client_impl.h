@@ -120,6 +120,7 @@ class Client::Impl {
     ConcernedByChange concerned;
     if constexpr (kIsKept<Request>) {
       concerned = concerned_by(lease_changes_of(request), kChangesNamed<Request>);
+      concerned.changes_links = kChangesLinks<Request>;
       own_changes_.begin(concerned);
     }
     auto answered = [this, done = std::move(done), sent_at,
@@ -179,8 +180,7 @@ class Client::Impl {
                    Done<OpenedFile> done);
   OpenedFile add_handle(const Attributes& attributes, OpenFlags flags);
   void refresh_for_open(OperationId id, InodeId inode, OpenFlags flags, Done<Attributes> done);
-  // A read through the handle: its first one moves atime if that has become old (client_atime.cc).
-  void note_access(Handle& file);
+  void note_access(Handle& file);  // a read: the first moves an old atime (client_atime.cc)
   // kIo once for each handle when writes of its inode were lost since it last said so.
   Status take_lost_writes(HandleId handle);
   // kIo once when an answered change of the inode is gone for good; or of any.

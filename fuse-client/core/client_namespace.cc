@@ -35,9 +35,10 @@ Attributes Client::Impl::current(const Attributes& answered) const {
   return merged(known == nullptr || inodes_.is_outdated_by(answered) ? answered : *known);
 }
 
-// Nobody else is told anything of a file before what is written here is stored.
+// Nobody else is told anything of a file before what is written here is stored. But names tell of
+// it, too: its number of links follows from them.
 bool Client::Impl::may_answer(InodeId inode) const {
-  return inodes_.is_fresh(inode) &&
+  return inodes_.is_fresh(inode) && !own_changes_.concern_links_of(inode) &&
          (!own_changes_.concern(inode) || write_leases_.is_held(inode)) &&
          !write_back_.is_undecided(inode);
 }

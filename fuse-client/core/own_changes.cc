@@ -21,7 +21,7 @@ void OwnChanges::begin(const ConcernedByChange& what) {
     ++names_[name];
   }
   for (const InodeId inode : what.inodes) {
-    ++inodes_[inode];
+    ++(what.changes_links ? linked_ : inodes_)[inode];
   }
   any_inode_ += what.any_inode ? 1 : 0;
 }
@@ -31,7 +31,7 @@ void OwnChanges::end(const ConcernedByChange& what) {
     count_down(names_, name);
   }
   for (const InodeId inode : what.inodes) {
-    count_down(inodes_, inode);
+    count_down(what.changes_links ? linked_ : inodes_, inode);
   }
   DFS_ASSERT(!what.any_inode || any_inode_ > 0);
   any_inode_ -= what.any_inode ? 1 : 0;

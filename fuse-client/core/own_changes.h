@@ -22,6 +22,8 @@ struct ConcernedByChange {
   std::vector<InodeId> inodes;
   // And one more that is not known, which a name stands for.
   bool any_inode = false;
+  // Links come or go: names tell of that.
+  bool changes_links = false;
 };
 
 class OwnChanges {
@@ -29,7 +31,8 @@ class OwnChanges {
   void begin(const ConcernedByChange& what);
   void end(const ConcernedByChange& what);
 
-  bool concern(InodeId inode) const { return any_inode_ > 0 || inodes_.contains(inode); }
+  bool concern(InodeId inode) const { return concern_links_of(inode) || inodes_.contains(inode); }
+  bool concern_links_of(InodeId inode) const { return any_inode_ > 0 || linked_.contains(inode); }
   bool concern(InodeId directory, const std::string& name) const {
     return !names_.empty() && names_.contains({directory, name});
   }
@@ -38,6 +41,7 @@ class OwnChanges {
   // How many changes under way concern each.
   std::map<std::pair<InodeId, std::string>, std::uint32_t> names_;
   std::map<InodeId, std::uint32_t> inodes_;
+  std::map<InodeId, std::uint32_t> linked_;
   std::uint32_t any_inode_ = 0;
 };
 

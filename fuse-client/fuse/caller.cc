@@ -69,6 +69,12 @@ bool read_status(std::string_view status, Caller& caller) {
   return true;
 }
 
+bool may_be_capable(fuse_req_t request, unsigned capability) {
+  Caller caller;
+  const bool is_known = read_status(read_status_of(fuse_req_ctx(request)->pid), caller);
+  return is_known && caller.is_capable(capability);
+}
+
 Caller caller_of(fuse_req_t request) {
   const fuse_ctx* context = fuse_req_ctx(request);
   Caller caller{.uid = context->uid, .groups = {context->gid}, .capabilities = 0};

@@ -26,6 +26,10 @@ struct Caller {
 // one the request names, and root has all capabilities.
 Caller caller_of(fuse_req_t request);
 
+// Whether the caller, whoever it is, has the capability, maybe in a user namespace alone: enough to
+// leave to the kernel what it has allowed.
+bool may_be_capable(fuse_req_t request, unsigned capability);
+
 // Takes Groups and CapEff of a /proc/PID/status. False when they are not in it.
 bool read_status(std::string_view status, Caller& caller);
 

@@ -2,6 +2,7 @@
 #include <cerrno>
 
 #include "fuse-client/fuse/fuse_server.h"
+#include "fuse-client/fuse/owner_check.h"
 #include "proto/limits.h"
 
 namespace dfs::fuse {
@@ -103,8 +104,10 @@ void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_se
   } else if (to_set & FUSE_SET_ATTR_MTIME) {
     change.mtime = from_timespec(st->st_mtim);
   }
-  server.started(request, server.client().set_attributes(std::move(change),
-                                                         server.answer_attributes(request)));
+  if_owner(server, request, change, [&server, request, change] {
+    server.started(request,
+                   server.client().set_attributes(change, server.answer_attributes(request)));
+  });
 }
 
 void make(fuse_req_t request, client::CreateArguments arguments) {

@@ -13,6 +13,7 @@
 #include "fuse-client/core/waiting_text.h"
 #include "fuse-client/fuse/caller.h"
 #include "fuse-client/fuse/fuse_server.h"
+#include "fuse-client/fuse/owner_check.h"
 #include "fuse-client/fuse/umount_report.h"
 #include "proto/xattr_kinds.h"
 
@@ -146,7 +147,9 @@ void op_setxattr(fuse_req_t request, fuse_ino_t inode, const char* name, const c
     change.mode = static_cast<std::uint8_t>(XattrMode::kReplaceOnly);
   }
   if (name == kAccessAclName) {
-    set_access_acl(request, change);
+    if_owner(server, request, change.inode, [request, change] { set_access_acl(request, change); });
+  } else if (name == kDefaultAclName) {
+    if_owner(server, request, change.inode, [request, change] { set_xattr(request, change); });
   } else {
     set_xattr(request, std::move(change));
   }
@@ -182,8 +185,16 @@ void op_removexattr(fuse_req_t request, fuse_ino_t inode, const char* name) {
     return;
   }
   FuseServer& server = server_of(request);
-  server.started(request, server.client().remove_xattr(server.from_kernel(inode), name,
-                                                       server.answer_unit(request)));
+  const InodeId changed = server.from_kernel(inode);
+  const Task remove = [&server, request, changed, name = std::string(name)] {
+    server.started(request,
+                   server.client().remove_xattr(changed, name, server.answer_unit(request)));
+  };
+  if (name == std::string_view(kAccessAclName) || name == std::string_view(kDefaultAclName)) {
+    if_owner(server, request, changed, remove);
+  } else {
+    remove();
+  }
 }
 
 }  // namespace

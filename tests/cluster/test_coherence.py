@@ -2,15 +2,21 @@
 import os
 import random
 import signal
+import struct
 import subprocess
 import threading
 import time
 import unittest
 
 from cluster import ClusterTest, run
+from test_posix import identity
 from trees import write_file
 
 SESSION_TIMEOUT_S = 15
+
+
+def acl_of(*entries):
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, bits, 0xffffffff) for tag, bits in entries)
 
 
 class CoherenceTest(ClusterTest):
@@ -43,6 +49,29 @@ class CoherenceTest(ClusterTest):
             self.assertFalse(os.path.exists(name(there, "f")))
             os.setxattr(there.path("d"), "user.turn", str(i).encode())
             self.assertEqual(os.getxattr(here.path("d"), "user.turn"), str(i).encode())
+
+    def test_who_is_no_longer_the_owner_may_not_change_what_owners_may(self):
+        # The kernel decides by the owner that it was last told of, and lets these through.
+        os.chmod(self.cluster.folder, 0o755)
+        when, acl = (1_000_000_000, 1_000_000_000), acl_of((1, 6), (4, 4), (32, 0))
+        with open(self.one.path("f"), "wb"):
+            pass
+        path = self.two.path("f")
+        changes = [lambda f: os.chmod(f, 0o666), lambda f: os.utime(f, ns=when),
+                   lambda f: os.setxattr(f, "system.posix_acl_access", acl),
+                   lambda f: os.removexattr(f, "system.posix_acl_access")]
+        for change in changes:
+            with open(path, "rb") as f:
+                for target in (path, f.fileno()):
+                    os.chmod(self.one.path("f"), 0o644)
+                    os.chown(self.one.path("f"), 1001, 1001)
+                    self.assertEqual(os.stat(path).st_uid, 1001)
+                    os.chown(self.one.path("f"), 1002, 1002)
+                    with identity(1001), self.assertRaises(PermissionError):
+                        change(target)
+                    self.assertEqual(os.stat(path).st_uid, 1002)
+                    with identity(1002):
+                        change(target)
 
     def test_an_open_file_shows_what_was_synced_elsewhere(self):
         with open(self.one.path("f"), "wb", buffering=0) as writer:

@@ -86,6 +86,23 @@ TEST_F(ClientAttributesTest, while_an_own_change_is_under_way_attributes_are_ask
   EXPECT_EQ(found->uid, 42u);
 }
 
+// Nobody is told of a file that is written here. But its names may show that the change was made.
+TEST_F(ClientAttributesTest,
+       links_of_a_written_file_are_asked_for_while_an_own_change_is_under_way) {
+  std::optional<HandleId> handle;
+  client_.open(kFile, {.write = true},
+               [&](const Result<OpenedFile>& file) { handle = file->handle; });
+  ASSERT_TRUE(run_until([&] { return handle.has_value(); }));
+  std::optional<ErrorCode> written;
+  client_.write(*handle, WritePlace{.offset = 0}, Buffer::copy_of(std::string("text")),
+                [&](const Result<std::uint64_t>& done) { written = done.code(); });
+  ASSERT_TRUE(run_until([&] { return written == ErrorCode::kOk; }));
+  ASSERT_TRUE(client_.kept_attributes(kFile));
+
+  client_.unlink(kParent, "name", [](const Result<Unit>&) {});
+  EXPECT_FALSE(client_.kept_attributes(kFile));
+}
+
 TEST_F(ClientAttributesTest, while_an_own_change_is_under_way_its_names_are_asked_for) {
   ASSERT_GT(client_.name_keeps_for(kParent, "name", kFile), Duration{});
   ASSERT_FALSE(look_up("name"));
