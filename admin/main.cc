@@ -1,8 +1,10 @@
 // dfs-admin: how a dfs cluster is, and what its operator may change.
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -181,6 +183,9 @@ int main(int argc, char** argv) {
   if (!output) {
     return fail(output.error());
   }
-  std::fputs(output->text.c_str(), stdout);
+  if (std::fputs(output->text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    return fail(dfs::make_error(dfs::ErrorCode::kIo, "the output could not be written: " +
+                                                         std::string(std::strerror(errno))));
+  }
   return output->exit_code;
 }

@@ -31,6 +31,20 @@ std::string unescape(const std::string& field) {
   return out;
 }
 
+// With one slash where there are several, and none at the end.
+std::string tidy(const std::string& path) {
+  std::string out;
+  for (const char c : path) {
+    if (c != '/' || !out.ends_with('/')) {
+      out.push_back(c);
+    }
+  }
+  if (out.size() > 1 && out.ends_with('/')) {
+    out.pop_back();
+  }
+  return out;
+}
+
 struct MountEntry {
   std::string root;  // what of the filesystem is mounted: "/" but for bind mounts
   std::string directory;
@@ -83,7 +97,8 @@ std::string path_in_filesystem(const std::string& path, const std::string& mount
     address += kDefaultPort;
   }
   master = address;
-  return best.source.substr(slash) + best.root + "/" + path.substr(best.directory.size());
+  return tidy(best.source.substr(slash) + "/" + best.root + "/" +
+              path.substr(best.directory.size()));
 }
 
 Result<Attributes> resolve_path(ClusterCalls& calls, const std::string& path) {

@@ -12,6 +12,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -71,9 +72,12 @@ void declare(dfs::real::Settings& settings, Configuration& config) {
                       "Threads that read and write files");
 }
 
-int fail(const std::string& why) {
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+int fail(const std::string& why, int exit_code = kExitFailed) {
   std::fprintf(stderr, "%s: %s\n", kProgram, why.c_str());
-  return 1;
+  return exit_code;
 }
 
 bool is_wildcard(const std::string& host) {
@@ -161,11 +165,15 @@ Result<std::vector<dfs::real::DirectoryLock>> lock_directories(dfs::Disk& disk,
   if (paths.empty()) {
     return dfs::make_error(ErrorCode::kInvalidArgument, "no data directory: give one with --data");
   }
+  std::set<std::string> named;
   for (std::string& path : paths) {
     std::error_code error;
     path = std::filesystem::absolute(path, error).lexically_normal().string();
     while (path.size() > 1 && path.back() == '/') {
       path.pop_back();
+    }
+    if (!named.insert(path).second) {
+      return dfs::make_error(ErrorCode::kInvalidArgument, "--data names " + path + " twice");
     }
     auto made = disk.make_directory(path);
     if (made) {
@@ -191,7 +199,8 @@ class Process {
   int run() {
     auto started = start();
     if (!started) {
-      return fail(started.error().detail);
+      const bool is_usage = started.code() == ErrorCode::kInvalidArgument;
+      return fail(started.error().detail, is_usage ? kExitUsage : kExitFailed);
     }
     loop_->run();
     server_.reset();

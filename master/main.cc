@@ -74,9 +74,12 @@ void declare(dfs::real::Settings& settings, Configuration& config) {
   settings.add_string("log-file", config.log_file, "File to log to instead of stderr");
 }
 
-int fail(const std::string& why) {
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+int fail(const std::string& why, int exit_code = kExitFailed) {
   std::fprintf(stderr, "%s: %s\n", kProgram, why.c_str());
-  return 1;
+  return exit_code;
 }
 
 Result<dfs::StoragePolicy> root_policy(const Configuration& config) {
@@ -114,7 +117,8 @@ class Process {
   int run() {
     const Status started = start();
     if (!started) {
-      return fail(started.error().detail);
+      const bool is_usage = started.code() == ErrorCode::kInvalidArgument;
+      return fail(started.error().detail, is_usage ? kExitUsage : kExitFailed);
     }
     loop_->run();
     daemon_->notify_stopping();

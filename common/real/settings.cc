@@ -426,9 +426,9 @@ const std::vector<std::string>& Settings::commands() const { return state_->comm
 const std::string& Settings::file() const { return state_->file; }
 
 int Settings::Parsed::finish() const {
-  std::fputs(output.c_str(), stdout);
+  const bool is_told = std::fputs(output.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
   std::fputs(error.c_str(), stderr);
-  return exit_code;
+  return exit_code == 0 && !is_told ? 1 : exit_code;
 }
 
 }  // namespace dfs::real

@@ -86,7 +86,7 @@ class Settings : public SettingsGroup {
     std::string output;  // for stdout
     std::string error;   // for stderr, one line
 
-    // Prints what there is to print and returns exit_code.
+    // Prints what there is to print and returns exit_code, or 1 when it could not be printed.
     int finish() const;
   };
   using Environment = std::function<const char*(const char* name)>;

@@ -47,7 +47,7 @@ struct ClientOptions {
   Duration write_wait = std::chrono::seconds(60);       // for servers to write to, then EIO
   Duration flush_age = std::chrono::milliseconds(900);  // oldest unsynced write
   bool read_only = false;
-  // Nonces of earlier sessions (ClientEvents::opens_session) of processes that are surely dead.
+  // Nonces of earlier sessions (ClientEvents::has_session) of processes that are surely dead.
   std::vector<std::uint64_t> dead_sessions = {};
   bool update_atime = true;  // by reads, as relatime does; not when read_only
 };
@@ -99,8 +99,9 @@ using AttributeChange = SetAttributesRequest;
 struct ClientEvents {
   // Contents or attributes changed behind the caller's back.
   std::function<void(InodeId)> invalidate_contents;
-  // A session is about to be opened with this nonce, instead of the one before.
-  std::function<void(std::uint64_t nonce)> opens_session = {};
+  // A session is about to be opened with this nonce, instead of the one before. 0: the master has
+  // closed it, and there is none.
+  std::function<void(std::uint64_t nonce)> has_session = {};
   // Other clients are about to make these changes: `dropped` is to be called, once, when nothing of
   // them is cached above any more. What was kept by the times given by Client::…_keep_for and what
   // was read through handles counts as cached.

@@ -62,7 +62,7 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
           world, master_, write_back_, inodes_, [this](InodeId inode) { return may_answer(inode); },
           blocks_, options_.write_wait),
       waits_timer_(world.scheduler) {
-  master_.set_sessions(options_.dead_sessions, events_.opens_session);
+  master_.set_sessions(options_.dead_sessions, events_.has_session);
   master_.on_tell([this](KeepAliveRequest& request) { tell_waits(request); });
   master_.on_must_tell([this] { locks_.tell_all(); });
   master_.leases().on_events(

@@ -67,8 +67,8 @@ void MasterLink::open_session() {
   request.nonce = nonce_;
   request.ends = dead_sessions_;
   request.cluster_id = cluster_id_;
-  if (opening_nonce_) {
-    opening_nonce_(nonce_);
+  if (note_nonce_) {
+    note_nonce_(nonce_);
   }
   const MonoTime sent_at = world_.scheduler.now();
   opening_ =
@@ -188,6 +188,8 @@ void MasterLink::stop(Done<Unit> done) {
               if (!reply) {
                 world_.log.warning("The session was not closed; it ends by time-out. session=" +
                                    std::to_string(session_.value));
+              } else if (note_nonce_) {
+                note_nonce_(0);
               }
               done(ok());
             });

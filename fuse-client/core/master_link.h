@@ -84,10 +84,10 @@ class MasterLink {
   // was being opened.
   void on_must_tell(std::function<void()> handler) { must_tell_ = std::move(handler); }
 
-  // Sessions to be ended when one is opened, and who hears of the nonce of each that is opened.
-  void set_sessions(std::vector<std::uint64_t> dead, std::function<void(std::uint64_t)> opening) {
+  // Sessions to be ended when one is opened, and who hears of each that is opened or was closed.
+  void set_sessions(std::vector<std::uint64_t> dead, std::function<void(std::uint64_t)> noted) {
     dead_sessions_ = std::move(dead);
-    opening_nonce_ = std::move(opening);
+    note_nonce_ = std::move(noted);
   }
   LeaseLink& leases() { return leases_; }
   const LeaseLink& leases() const { return leases_; }
@@ -164,7 +164,7 @@ class MasterLink {
   CallId opening_;          // the OpenSession under way
   std::uint64_t nonce_ = 0;
   std::vector<std::uint64_t> dead_sessions_;
-  std::function<void(std::uint64_t)> opening_nonce_;
+  std::function<void(std::uint64_t)> note_nonce_;
   std::uint64_t incarnation_ = 0;
   Duration keep_alive_interval_ = kSessionKeepAlive;
   Done<Unit> start_done_;

@@ -144,7 +144,7 @@ class ClientProcess {
                     server_->invalidate_contents(inode);
                   }
                 },
-            .opens_session = [this](std::uint64_t nonce) { note_.write(nonce); },
+            .has_session = [this](std::uint64_t nonce) { note_.set(nonce); },
             .drop_cached =
                 [this](const std::vector<LeaseChange>& changes, std::function<void()> dropped) {
                   if (server_) {

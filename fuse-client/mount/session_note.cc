@@ -27,7 +27,11 @@ std::uint64_t read_nonce(int file) {
 
 std::string SessionNote::path() const { return directory_ + "/" + std::to_string(getpid()); }
 
-void SessionNote::write(std::uint64_t nonce) {
+void SessionNote::set(std::uint64_t nonce) {
+  if (nonce == 0) {
+    remove();
+    return;
+  }
   if (file_.get() < 0) {
     std::error_code error;
     std::filesystem::create_directories(directory_, error);

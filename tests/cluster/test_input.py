@@ -1,5 +1,6 @@
 """Wrong input to every program and daemon: an exit code, one line that names what is wrong, at once; and
 from the network: a logged reason, and the daemon goes on serving everybody else."""
+import json
 import os
 import random
 import shutil
@@ -69,7 +70,9 @@ class ArgumentsTest(RefusalTest):
     def test_missing_values_and_words_are_errors(self):
         for name in DAEMONS:
             self.assert_refused(2, ["--listen"], name, "--listen")
-        self.assert_refused(1, ["--data"], "dfs-chunkserver", "--listen", f"127.0.0.1:{self.port}")
+        self.assert_refused(2, ["--data"], "dfs-chunkserver", "--listen", f"127.0.0.1:{self.port}")
+        data = self.path("data")
+        self.assert_refused(2, ["--data", data, "twice"], "dfs-chunkserver", *self.daemon_flags(), "--data", data + "/")
         self.assert_refused(2, ["--help"], "dfs-admin")
         self.assert_refused(2, ["--help"], "dfs-admin", "node")
         self.assert_refused(2, ["PATH"], "dfs-admin", "file", "info")
@@ -86,7 +89,7 @@ class ArgumentsTest(RefusalTest):
             self.assert_refused(2, [flag, value], "dfs-master", *self.daemon_flags(), flag, value)
         for flag, value in [("--disk-threads", "0"), ("--reserve", "lots"), ("--log-level", "loud")]:
             self.assert_refused(2, [flag, value], "dfs-chunkserver", *self.daemon_flags(), flag, value)
-        self.assert_refused(1, ["--min-replicas"], "dfs-master", *self.daemon_flags(), "--replicas", "2",
+        self.assert_refused(2, ["--min-replicas"], "dfs-master", *self.daemon_flags(), "--replicas", "2",
                             "--min-replicas", "3")
         self.assert_refused(2, ["--replicas", "99"], "dfs-admin", "policy", "set", "/", "--replicas", "99")
         self.assertFalse(os.path.exists(self.path("data")), "a refused daemon has made its data directory")
@@ -94,9 +97,9 @@ class ArgumentsTest(RefusalTest):
     def test_addresses_that_are_none_are_named(self):
         for address in ["nonsense", "localhost:99999", "::1:9420", "[::1]", "[nonsense]:1"]:
             for name in DAEMONS:
-                self.assert_refused(1, [address], name, "--listen", address, "--data", self.path("data"))
+                self.assert_refused(2, [address], name, "--listen", address, "--data", self.path("data"))
             self.assert_refused(2, [address], "dfs-admin", "--master", address, "status")
-        self.assert_refused(1, ["nonsense"], "dfs-chunkserver", *self.daemon_flags(), "--master", "nonsense")
+        self.assert_refused(2, ["nonsense"], "dfs-chunkserver", *self.daemon_flags(), "--master", "nonsense")
         for source in ["127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:port", "[::1", ":9420", ""]:
             self.assert_refused(1, [f"'{source}'"], "dfs", source, self.folder)
 
@@ -291,6 +294,23 @@ class MountedTest(ClusterTest):
         self.assertEqual(os.listdir(directory), [])
         mount.umount()
         self.assertEqual(read_file(os.path.join(directory, "hidden")), b"still here")
+
+    def test_paths_within_a_mount_are_told_as_they_are_in_the_filesystem(self):
+        cluster = self.new_cluster(servers=1, replicas=1)
+        mount = cluster.mount()
+        os.mkdir(mount.path("x"))
+        for path, told in [(mount.directory, "/"), (mount.path("x"), "/x"), (mount.path("x") + "//", "/x")]:
+            policy = json.loads(cluster.admin("policy", "get", path, "--json").stdout)
+            self.assertEqual(policy["path"], told)
+
+    def test_admin_fails_when_its_output_cannot_be_written(self):
+        cluster = self.new_cluster(servers=1, replicas=1)
+        for words in (["status"], ["status", "--json"], ["fsck"]):
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([program("dfs-admin"), "--master", cluster.address, *words], stdout=full,
+                                      stderr=subprocess.PIPE, text=True, timeout=ANSWER_LIMIT_S, check=False)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn("output", done.stderr)
 
     def test_paths_that_are_not_there_are_named_by_admin(self):
         cluster = self.new_cluster(servers=1, replicas=1)

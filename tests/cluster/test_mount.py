@@ -267,6 +267,24 @@ class UnmountTest(ClusterTest):
         self.assert_gone(mount)
 
 
+class SessionTest(ClusterTest):
+    """The master waits for the clients it knew before it was killed, for as long as a session lasts."""
+
+    SESSION_TIMEOUT_S = 60
+
+    def test_a_mount_that_ended_without_the_master_is_not_waited_for(self):
+        cluster = self.new_cluster(servers=2, master_options=("--session-timeout", f"{self.SESSION_TIMEOUT_S}s"))
+        other = cluster.mount("other")
+        mount = cluster.mount()
+        cluster.master.kill()
+        mount.umount()
+        cluster.master.start()
+        mount.mount()
+        _, taken_s = timed(lambda: write_file(other.path("f"), b"text"))
+        self.assertLess(taken_s, self.SESSION_TIMEOUT_S / 2)
+        self.assertEqual(read_file(mount.path("f")), b"text")
+
+
 class UserMountTest(ClusterTest):
     USER = "nobody"
 

@@ -233,7 +233,7 @@ void ClientProcess::make_core() {
       scheduler().run_after(Duration(delay), std::move(dropped));
     };
   }
-  events.opens_session = [this](std::uint64_t nonce) {
+  events.has_session = [this](std::uint64_t nonce) {
     if (std::exchange(nonce_, nonce) != nonce && is_mounted_ && session_lost_) {
       session_lost_();
     }
