@@ -1,4 +1,5 @@
 // dfs-admin: how a dfs cluster is, and what its operator may change.
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,6 +12,7 @@
 #include <string>
 
 #include "admin/commands.h"
+#include "common/real/address.h"
 #include "common/real/event_loop.h"
 #include "common/real/settings.h"
 #include "common/real/spd_log.h"
@@ -146,6 +148,13 @@ dfs::Result<Output> run(ClusterCalls& calls, const std::vector<std::string>& com
   return dfs::admin::fsck(calls, words.checksums, words.as_json, show_progress);
 }
 
+dfs::Status check_address(const dfs::Address& address) {
+  DFS_TRY(const dfs::real::HostPort master, dfs::real::parse_connect_address(address));
+  DFS_CHECK_OK(
+      dfs::real::resolve(master.host, std::to_string(master.port), AF_UNSPEC, SOCK_STREAM));
+  return dfs::ok();
+}
+
 int fail(const dfs::Error& error) {
   const bool is_usage = error.code == dfs::ErrorCode::kInvalidArgument;
   std::fprintf(stderr, "dfs-admin: %s\n",
@@ -167,6 +176,10 @@ int main(int argc, char** argv) {
     return parsed.finish();
   }
   translate_path(words, settings.commands()[0] != "why");
+  const dfs::Status address = check_address(words.master);
+  if (!address) {
+    return fail(address.error());
+  }
   auto loop = dfs::real::EventLoop::create();
   auto log = dfs::real::SpdLog::create(dfs::LogLevel::kError, "");
   if (!loop || !log) {

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "chunkserver/core/server.h"
+#include "common/assert.h"
 #include "common/real/address.h"
 #include "common/real/daemon.h"
 #include "common/real/directory_lock.h"
@@ -86,16 +87,12 @@ bool is_wildcard(const std::string& host) {
 
 // The address of this host from which `master` is reached: what the kernel would put into a packet.
 std::optional<std::string> host_towards(const dfs::real::HostPort& master, int family) {
-  addrinfo hints{};
-  hints.ai_family = family;
-  hints.ai_socktype = SOCK_DGRAM;
-  addrinfo* found = nullptr;
-  const std::string port = std::to_string(master.port);
-  if (getaddrinfo(master.host.c_str(), port.c_str(), &hints, &found) != 0) {
+  const auto addresses =
+      dfs::real::resolve(master.host, std::to_string(master.port), family, SOCK_DGRAM);
+  if (!addresses) {
     return std::nullopt;
   }
-  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> addresses(found, freeaddrinfo);
-  for (const addrinfo* at = addresses.get(); at != nullptr; at = at->ai_next) {
+  for (const addrinfo* at = addresses->get(); at != nullptr; at = at->ai_next) {
     const dfs::real::OwnedFd probe(socket(at->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     sockaddr_storage own{};
     socklen_t own_bytes = sizeof own;
@@ -215,6 +212,7 @@ class Process {
     DFS_TRY(const LogLevel level, dfs::real::parse_log_level(config_.log_level));
     DFS_TRY(log_, dfs::real::SpdLog::create(level, config_.log_file));
     DFS_CHECK_OK(check_addresses(config_));
+    warn_of_unknown_master();
     DFS_TRY(Address advertise, advertised(config_));
     dfs::real::PosixDiskOptions disk_options;
     disk_options.threads = static_cast<std::size_t>(config_.disk_threads);
@@ -242,6 +240,17 @@ class Process {
       daemon_->notify_ready();
     });
     return dfs::ok();
+  }
+
+  // The name may be known later, as when machines start together.
+  void warn_of_unknown_master() {
+    const auto master = dfs::real::parse_connect_address(config_.master);
+    DFS_ASSERT(master);
+    const auto found =
+        dfs::real::resolve(master->host, std::to_string(master->port), AF_UNSPEC, SOCK_STREAM);
+    if (!found) {
+      log_->warning("The master cannot be reached yet: " + found.error().detail);
+    }
   }
 
   void give_up(const std::string& why) {

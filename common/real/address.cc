@@ -99,4 +99,17 @@ Result<HostPort> parse_listen_address(const Address& address) {
   return parsed;
 }
 
+Result<AddressList> resolve(const std::string& host, const std::string& port, int family,
+                            int socket_type) {
+  addrinfo hints{};
+  hints.ai_family = family;
+  hints.ai_socktype = socket_type;
+  addrinfo* list = nullptr;
+  const int failure = getaddrinfo(host.c_str(), port.c_str(), &hints, &list);
+  if (failure != 0) {
+    return make_error(ErrorCode::kNotFound, "unknown host " + host + ": " + gai_strerror(failure));
+  }
+  return AddressList(list, freeaddrinfo);
+}
+
 }  // namespace dfs::real

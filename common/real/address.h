@@ -1,7 +1,10 @@
 // Addresses as people write them: "host:port", "[v6]:port", and for listening "*:port".
 #pragma once
 
+#include <netdb.h>
+
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "common/result.h"
@@ -21,5 +24,11 @@ struct HostPort {
 // kInvalidArgument, naming the text, for anything else; also for port 0 unless it is to listen on.
 Result<HostPort> parse_connect_address(const Address& address);
 Result<HostPort> parse_listen_address(const Address& address);
+
+// What a name stands for now, of a family (AF_...) and for a type of socket (SOCK_...). Blocks
+// while others are asked. Fails with kNotFound, naming the host.
+using AddressList = std::unique_ptr<addrinfo, void (*)(addrinfo*)>;
+Result<AddressList> resolve(const std::string& host, const std::string& port, int family,
+                            int socket_type);
 
 }  // namespace dfs::real

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -19,6 +18,7 @@
 #include <memory>
 #include <sstream>
 
+#include "common/real/address.h"
 #include "common/real/owned_fd.h"
 
 namespace dfs::mount {
@@ -207,17 +207,10 @@ void raise_read_ahead(const std::string& directory, unsigned kibibytes) {
 }
 
 Status probe_master(const Source& source, Duration wait) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* list = nullptr;
-  const int failure = getaddrinfo(source.host.c_str(), source.port.c_str(), &hints, &list);
-  if (failure != 0) {
-    return make_error(ErrorCode::kNotFound,
-                      "unknown host " + source.host + ": " + gai_strerror(failure));
-  }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(list, &freeaddrinfo);
+  DFS_TRY(const real::AddressList list,
+          real::resolve(source.host, source.port, AF_UNSPEC, SOCK_STREAM));
   Status last = make_error(ErrorCode::kUnavailable, "no address");
-  for (const addrinfo* address = list; address != nullptr; address = address->ai_next) {
+  for (const addrinfo* address = list.get(); address != nullptr; address = address->ai_next) {
     last = connect_once(*address, wait);
     if (last) {
       return ok();

@@ -149,7 +149,17 @@ class PlaceTest(RefusalTest):
         self.assert_refused(32, [UNKNOWN_HOST, "unknown host"], "dfs", UNKNOWN_HOST, self.path("mnt"))
         self.assert_refused(32, [refused, "refused"], "dfs", refused, self.path("mnt"))
         self.assert_refused(3, [refused], "dfs-admin", "--master", refused, "status")
-        self.assert_refused(3, [UNKNOWN_HOST], "dfs-admin", "--master", UNKNOWN_HOST + ":9420", "status")
+        self.assert_refused(3, [UNKNOWN_HOST, "unknown host"], "dfs-admin", "--master", UNKNOWN_HOST + ":9420", "status")
+
+    def test_a_chunkserver_waits_for_a_master_of_unknown_name_and_says_so(self):
+        server = subprocess.Popen([program("dfs-chunkserver"), *self.daemon_flags(), "--master",
+                                   UNKNOWN_HOST + ":9420"], stderr=subprocess.PIPE, text=True)
+        try:
+            self.assertTrue(any(UNKNOWN_HOST in line and "unknown host" in line for line in server.stderr))
+        finally:
+            server.terminate()
+            self.assertEqual(server.wait(30), 0)
+            server.stderr.close()
 
     def test_servers_that_are_no_masters_are_given_up(self):
         os.mkdir(self.path("mnt"))
