@@ -11,16 +11,17 @@
 namespace dfs::fuse {
 namespace {
 
-void check(FuseServer& server, fuse_req_t request, InodeId inode,
+// Who has the capability need not own the inode.
+void check(FuseServer& server, fuse_req_t request, InodeId inode, unsigned capability,
            std::function<bool(const Attributes&)> is_restricted, Task go) {
   const uid_t caller = fuse_req_ctx(request)->uid;
   if (caller == 0) {
     go();
     return;
   }
-  const auto known = [request, caller, restricts = std::move(is_restricted),
+  const auto known = [request, caller, capability, restricts = std::move(is_restricted),
                       run = std::move(go)](const Attributes& attributes) {
-    if (restricts(attributes) && attributes.uid != caller && !may_be_capable(request, CAP_FOWNER)) {
+    if (restricts(attributes) && attributes.uid != caller && !may_be_capable(request, capability)) {
       fuse_reply_err(request, EPERM);
       return;
     }
@@ -50,13 +51,13 @@ bool is_for_owner(const client::AttributeChange& change, const Attributes& now) 
 void if_owner(FuseServer& server, fuse_req_t request, const client::AttributeChange& change,
               Task go) {
   check(
-      server, request, change.inode,
+      server, request, change.inode, change.uid || change.gid ? CAP_CHOWN : CAP_FOWNER,
       [change](const Attributes& now) { return is_for_owner(change, now); }, std::move(go));
 }
 
 void if_owner(FuseServer& server, fuse_req_t request, InodeId inode, Task go) {
   check(
-      server, request, inode, [](const Attributes&) { return true; }, std::move(go));
+      server, request, inode, CAP_FOWNER, [](const Attributes&) { return true; }, std::move(go));
 }
 
 }  // namespace dfs::fuse

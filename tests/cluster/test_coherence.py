@@ -73,6 +73,16 @@ class CoherenceTest(ClusterTest):
                     with identity(1002):
                         change(target)
 
+    def test_who_has_the_capability_need_not_be_the_owner(self):
+        os.chmod(self.cluster.folder, 0o755)
+        with open(self.one.path("f"), "wb"):
+            pass
+        for capability, command in (("chown", ["chown", "1001"]), ("fowner", ["chmod", "600"])):
+            run("setpriv", "--reuid", "1003", "--clear-groups", "--inh-caps", f"-all,+{capability}",
+                "--ambient-caps", f"-all,+{capability}", *command, self.one.path("f"))
+        self.assertEqual((os.stat(self.two.path("f")).st_uid, os.stat(self.two.path("f")).st_mode & 0o777),
+                         (1001, 0o600))
+
     def test_an_open_file_shows_what_was_synced_elsewhere(self):
         with open(self.one.path("f"), "wb", buffering=0) as writer:
             writer.write(b"start")
