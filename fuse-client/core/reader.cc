@@ -317,6 +317,9 @@ Obstacle Reader::obstacle(ReadId id) const {
   }
   const Read& read = *place->second;
   const InodeId inode = read.request.inode;
+  if (write_back_.is_undecided(inode)) {
+    return write_back_.obstacle(inode, {});
+  }
   if (read.pieces_missing > 0) {
     const auto extents =
         inodes_.extents(inode, read.request.offset, read.request.offset + read.request.size_bytes);

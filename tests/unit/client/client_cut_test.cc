@@ -133,6 +133,12 @@ TEST_F(ClientCutTest, read_waits_until_the_cut_is_decided) {
     }
   });
   ASSERT_FALSE(run_until([&] { return text.has_value(); }, seconds(5)));
+  std::uint64_t more = 0;
+  const std::vector<ClientWait> waits = client_.waiting(8, more);
+  ASSERT_EQ(waits.size(), 2u);  // and the truncation
+  for (const ClientWait& wait : waits) {
+    EXPECT_EQ(wait.cause, static_cast<std::uint8_t>(WaitCause::kMaster)) << wait.operation;
+  }
   answer_cut();
   ASSERT_TRUE(run_until([&] { return text.has_value(); }));
   EXPECT_EQ(text, "01");
