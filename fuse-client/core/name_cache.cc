@@ -73,11 +73,14 @@ void NameCache::learn_new_directory(InodeId id) {
 }
 
 bool NameCache::is_overtaken(InodeId id, const std::string& name, MonoTime sent_at) {
-  if (answered_.size() >= kAnsweredChangesMax) {
-    answered_.clear();
-    answered_from_ = scheduler_.now();
+  if (newer_answers_.size() >= kAnsweredChangesMax / 2) {
+    older_answers_ = std::exchange(newer_answers_, {});
+    forgotten_until_ = std::exchange(newer_from_, scheduler_.now());
   }
-  const auto place = answered_.try_emplace({id, name}, answered_from_).first;
+  const std::pair change{id, name};
+  const auto older = older_answers_.find(change);
+  const MonoTime last = older == older_answers_.end() ? forgotten_until_ : older->second;
+  const auto place = newer_answers_.try_emplace(change, last).first;
   return sent_at < std::exchange(place->second, scheduler_.now());
 }
 

@@ -21,7 +21,8 @@
 namespace dfs::client {
 
 inline constexpr std::size_t kNamesMax = 300'000;  // about 100 bytes each
-// Own changes whose answers are remembered; with more, what is under way counts as overtaken.
+// Own changes whose answers are remembered, at least half of it; what was under way for longer
+// counts as overtaken.
 inline constexpr std::size_t kAnsweredChangesMax = 1024;
 
 class NameCache {
@@ -71,8 +72,14 @@ class NameCache {
   std::list<InodeId> ages_;  // the longest unused first
   std::size_t name_count_ = 0;
   MonoTime all_valid_from_ = MonoTime::min();
-  std::map<std::pair<InodeId, std::string>, MonoTime> answered_;  // own changes, the newest of each
-  MonoTime answered_from_ = MonoTime::min();  // what was answered before is not remembered
+
+  // When the last own change of each name was answered, in two generations: the older is forgotten
+  // when the newer is full, so that what was answered just now is never among what is forgotten.
+  using Answers = std::map<std::pair<InodeId, std::string>, MonoTime>;
+  Answers newer_answers_;
+  Answers older_answers_;
+  MonoTime newer_from_ = MonoTime::min();
+  MonoTime forgotten_until_ = MonoTime::min();
 };
 
 }  // namespace dfs::client

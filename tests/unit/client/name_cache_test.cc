@@ -122,6 +122,28 @@ TEST_F(NameCacheTest, a_change_that_was_under_way_for_many_others_is_not_known) 
   for (std::size_t i = 0; i < kAnsweredChangesMax; ++i) {
     names.changed(kDirectory, std::to_string(i), InodeId{}, leased());
   }
+  pass_time();
+  names.changed(kDirectory, "a", InodeId{7}, first);
+  EXPECT_EQ(answer("a"), Answer::kUnknown);
+}
+
+TEST_F(NameCacheTest, however_many_own_changes_keep_a_directory_whole) {
+  names.learn_new_directory(kDirectory);
+  for (std::size_t i = 0; i < 3 * kAnsweredChangesMax; ++i) {
+    const Told told = leased();
+    pass_time();
+    names.changed(kDirectory, std::to_string(i), InodeId{}, told);
+    ASSERT_EQ(answer("x"), Answer::kAbsent) << i;
+  }
+}
+
+TEST_F(NameCacheTest, an_own_change_overtaken_long_ago_is_remembered_as_such) {
+  const Told first = leased();
+  pass_time();
+  names.changed(kDirectory, "a", InodeId{}, leased());
+  for (std::size_t i = 0; i < kAnsweredChangesMax * 3 / 4; ++i) {
+    names.changed(kDirectory, std::to_string(i), InodeId{}, leased());
+  }
   names.changed(kDirectory, "a", InodeId{7}, first);
   EXPECT_EQ(answer("a"), Answer::kUnknown);
 }
