@@ -111,7 +111,8 @@ void write_envelope(Packer& packer, const Envelope& envelope) {
   writer(envelope.version, static_cast<std::uint8_t>(envelope.kind),
          static_cast<std::uint16_t>(envelope.type), envelope.request_id, envelope.session,
          envelope.sequence, envelope.acknowledged, envelope.deadline_ms,
-         static_cast<std::uint16_t>(envelope.code), envelope.detail, stamp, envelope.durable_index);
+         static_cast<std::uint16_t>(envelope.code), envelope.detail, stamp, envelope.durable_index,
+         envelope.cluster);
 }
 
 Buffer finish(HeadStream stream) {
@@ -267,7 +268,7 @@ bool read_envelope(const msgpack::object& object, Envelope& envelope) {
   FieldReader reader{object.via.array};
   reader(envelope.version, kind, type, envelope.request_id, envelope.session, envelope.sequence,
          envelope.acknowledged, envelope.deadline_ms, code, envelope.detail, stamp,
-         envelope.durable_index);
+         envelope.durable_index, envelope.cluster);
   const bool kind_is_known = kind == static_cast<std::uint8_t>(MessageKind::kRequest) ||
                              kind == static_cast<std::uint8_t>(MessageKind::kReply);
   if (!reader.good || !kind_is_known || type == 0) {

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "common/buffer.h"
+#include "common/cluster_tag.h"
 #include "common/ids.h"
 #include "common/result.h"
 #include "proto/fields.h"
@@ -46,6 +47,7 @@ struct Envelope {
   ChangeStamp stamp = {};           // of an applied change: in its reply, and when it is replayed
   // In a reply of the master: every change up to this index is on stable storage. 0: not known.
   std::uint64_t durable_index = 0;
+  ClusterTag cluster = {};  // of a request: a server of another one refuses it; 0: of any
 };
 
 // Precondition: fits kHeadBytesMax (senders bound what they put in).

@@ -60,6 +60,7 @@ inline constexpr std::size_t kLookupExtentsMax = 8;  // extents sent along with 
 // --- Connections and sessions ------------------------------------------------------------------
 inline constexpr std::size_t kCallsInFlightMax = 1024;  // of one RpcClient; further calls queue
 inline constexpr std::size_t kCallsQueuedMax = 16384;   // behind those; kBusy
+inline constexpr std::size_t kChunkLinksMax = 256;      // of a client; those idle longest go
 inline constexpr std::size_t kSessionsMax = 4096;       // of a master; kBusy
 inline constexpr std::size_t kNodesMax = 1024;          // chunkservers of a master; kBusy
 inline constexpr std::size_t kNodeDirectoriesMax = 64;  // data directories of a chunkserver

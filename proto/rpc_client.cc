@@ -50,6 +50,7 @@ class RpcClient::Impl {
   Impl& operator=(const Impl&) = delete;
 
   std::uint64_t next_id() { return next_id_++; }
+  ClusterTag cluster() const { return options_.cluster; }
   void start(const Envelope& envelope, PendingCall call, Duration timeout);
   void cancel(CallId id);
 
@@ -404,6 +405,9 @@ void RpcClient::Impl::receive_reply(Message message, Result<DecodedHead> decoded
     finish(id, make_error(ErrorCode::kBadMessage, "the reply is over its limit"));
     return;
   }
+  if (envelope.code == ErrorCode::kWrongCluster && options_.cluster.is_set()) {
+    envelope.code = ErrorCode::kUnavailable;
+  }
   if (envelope.code != ErrorCode::kOk) {
     finish(id, make_error(envelope.code, std::move(envelope.detail)));
     return;
@@ -442,6 +446,7 @@ Envelope RpcClient::request_envelope(MessageType type, const CallOptions& option
   envelope.sequence = options.sequence;
   envelope.acknowledged = options.acknowledged;
   envelope.deadline_ms = deadline_ms(options.timeout);
+  envelope.cluster = impl_->cluster();
   return envelope;
 }
 

@@ -17,6 +17,7 @@
 #include <memory>
 #include <string>
 
+#include "common/cluster_tag.h"
 #include "common/world.h"
 #include "proto/codec.h"
 #include "proto/limits.h"
@@ -51,6 +52,9 @@ class RpcClient {
     Duration resend_after = std::chrono::seconds(2);
     std::size_t calls_in_flight_max = kCallsInFlightMax;
     std::size_t calls_queued_max = kCallsQueuedMax;
+    // Named in each request; where a server of another one answers, the peer counts as away
+    // (kUnavailable). 0: any cluster's will do.
+    ClusterTag cluster = {};
   };
 
   // `peer_name` is for logs. An address that cannot be one makes every call fail with

@@ -29,6 +29,7 @@ class RpcServer::Impl {
   }
 
   Address address() const { return listener_->address(); }
+  void set_cluster(ClusterTag cluster) { cluster_ = cluster; }
 
   void send(PeerId peer, Buffer head, Buffer bulk) {
     const auto sent = listener_->send(peer, Message{std::move(head), std::move(bulk)});
@@ -54,6 +55,7 @@ class RpcServer::Impl {
   World world_;
   std::uint64_t incarnation_;
   Handler handler_;
+  ClusterTag cluster_;
   LimitedLog refusals_;
   std::unique_ptr<Listener> listener_;
   // Expires with this object: a message already on its way here then goes nowhere.
@@ -87,6 +89,12 @@ void RpcServer::Impl::receive(PeerId peer, Message message) {
   }
   if (to.type == MessageType::kPing) {
     send(peer, encode_reply(to, PingReply{incarnation_}), {});
+    return;
+  }
+  const ClusterTag meant = decoded->envelope.cluster;
+  if (meant.is_set() && cluster_.is_set() && meant != cluster_) {
+    refuse(to, make_error(ErrorCode::kWrongCluster,
+                          "meant for a server of another cluster, whose address this one has now"));
     return;
   }
   hand_over(peer, std::move(*decoded), std::move(message));
@@ -126,6 +134,8 @@ RpcServer::RpcServer() = default;
 RpcServer::~RpcServer() = default;
 
 Address RpcServer::address() const { return impl_->address(); }
+
+void RpcServer::set_cluster(ClusterTag cluster) { impl_->set_cluster(cluster); }
 
 void RpcServer::fail(const ReplyAddress& to, const Error& error) {
   send(to.peer, encode_failure(to, error));

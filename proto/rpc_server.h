@@ -3,7 +3,8 @@
 //
 // Garbage, oversized and wrong-version messages are refused with a logged reason (bounded: one line
 // a second and a count) and never reach the owner. A wrong version is answered with
-// kVersionMismatch in a form every version understands.
+// kVersionMismatch in a form every version understands. Pings are answered whatever cluster they
+// name.
 #pragma once
 
 #include <functional>
@@ -50,6 +51,9 @@ class RpcServer {
   RpcServer& operator=(const RpcServer&) = delete;
 
   Address address() const;
+  // Whose server this is: requests that name another cluster fail with kWrongCluster. Until it is
+  // known, all are taken.
+  void set_cluster(ClusterTag cluster);
 
   // A reply that cannot be sent (peer gone, queue full) is dropped: the caller asks again.
   template <class Reply>

@@ -67,7 +67,7 @@ AppendPipeline::AppendPipeline(World world, ReplicaStore& store, ReplicaWriter& 
       writer_(writer),
       bounds_(bounds),
       on_disk_error_(std::move(on_disk_error)),
-      chain_(world, bounds.chain_clients_max),
+      chain_(world, bounds.chain_links_max),
       bytes_in_progress_(std::make_shared<std::uint64_t>(0)) {}
 
 AppendPipeline::~AppendPipeline() {
@@ -319,7 +319,7 @@ void AppendPipeline::forward(const AppendPtr& append) {
   next.chain_addresses.erase(next.chain_addresses.begin());
   CallOptions options;
   options.timeout = bounds_.forward_timeout;
-  chain_.client(request.chain_addresses.front())
+  chain_.to(request.chain_addresses.front())
       .call(next, options,
             std::function<void(Result<RpcReply<AppendReply>>)>(
                 alive_.guard([this, append](Result<RpcReply<AppendReply>> reply) {

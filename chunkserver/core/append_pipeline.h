@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "chunkserver/core/alive.h"
-#include "chunkserver/core/chain_clients.h"
 #include "chunkserver/core/options.h"
 #include "chunkserver/core/replica_store.h"
 #include "chunkserver/core/replica_writer.h"
 #include "common/world.h"
+#include "proto/chunk_links.h"
 #include "proto/chunk_messages.h"
 
 namespace dfs::chunkserver {
@@ -40,7 +40,10 @@ class AppendPipeline {
   void recheck_held(ChunkId chunk);
 
   // This server's id at the master; answers name it as the place of a failure here.
-  void set_node(NodeId node) { node_ = node; }
+  void set_identity(NodeId node, ClusterTag cluster) {
+    node_ = node;
+    chain_.set_cluster(cluster);
+  }
 
   std::size_t in_progress_count() const { return in_progress_count_; }
 
@@ -70,7 +73,7 @@ class AppendPipeline {
   ReplicaWriter& writer_;
   const Bounds bounds_;
   ReplicaWriter::DiskErrorHandler on_disk_error_;
-  ChainClients chain_;
+  ChunkLinks chain_;
   NodeId node_;
   // Not answered yet, held ones included.
   std::map<ChunkId, std::vector<AppendPtr>> in_progress_;

@@ -30,7 +30,7 @@ struct Bounds {
   Duration forward_timeout = std::chrono::seconds(30);
   std::size_t open_files_max = 512;         // of sealed chunks, kept open for reading
   std::size_t cached_prefixes_max = 4096;   // of blocks, so that a small read is one disk read
-  std::size_t chain_clients_max = 64;       // connections to other chunkservers
+  std::size_t chain_links_max = 64;         // connections to other chunkservers
   std::size_t deleted_chunks_kept = 65536;  // ids for which a late append is refused
   std::size_t verifications_max = 256;      // waiting for their turn; beyond: kBusy
   Duration probe_interval = std::chrono::seconds(10);  // of each data directory

@@ -121,13 +121,16 @@ void Server::sync_names(std::function<void()> done) {
 Status Server::listen() {
   DFS_TRY(rpc_, RpcServer::create(world_, options_.listen, incarnation_,
                                   [this](const RpcRequest& request) { handle(request); }));
+  rpc_->set_cluster(cluster_tag(directories_.identity().cluster_id));
   MasterReporter::Settings settings{options_.master, advertised_address(), options_.zone,
                                     incarnation_};
   MasterReporter::Hooks hooks;
   hooks.load = [this] { return load(); };
   hooks.on_registered = [this](NodeId node) {
     node_ = node;
-    appends_.set_node(node);
+    const ClusterTag cluster = cluster_tag(directories_.identity().cluster_id);
+    rpc_->set_cluster(cluster);
+    appends_.set_identity(node, cluster);
   };
   hooks.delete_unknown = [this](std::vector<ChunkId> chunks) {
     world_.log.info("Deleting replicas the master does not know. count=" +

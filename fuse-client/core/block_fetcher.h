@@ -19,13 +19,13 @@
 
 #include "common/world.h"
 #include "fuse-client/core/block_cache.h"
-#include "fuse-client/core/chunk_links.h"
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/memory_budget.h"
 #include "fuse-client/core/neighbour_window.h"
 #include "fuse-client/core/obstacle.h"
 #include "fuse-client/core/replica_chooser.h"
+#include "proto/chunk_links.h"
 #include "proto/chunk_messages.h"
 #include "proto/namespace_messages.h"
 

@@ -13,8 +13,9 @@
 
 #include "common/world.h"
 #include "fuse-client/core/block_builder.h"
-#include "fuse-client/core/chunk_links.h"
 #include "fuse-client/core/lifetime.h"
+#include "proto/chunk_links.h"
+#include "proto/chunk_messages.h"
 #include "proto/data_messages.h"
 
 namespace dfs::client {

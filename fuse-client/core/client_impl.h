@@ -13,7 +13,6 @@
 
 #include "fuse-client/core/block_cache.h"
 #include "fuse-client/core/block_fetcher.h"
-#include "fuse-client/core/chunk_links.h"
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/inode_cache.h"
 #include "fuse-client/core/lifetime.h"
@@ -28,6 +27,7 @@
 #include "fuse-client/core/reader.h"
 #include "fuse-client/core/write_back.h"
 #include "fuse-client/core/write_leases.h"
+#include "proto/chunk_links.h"
 
 namespace dfs::client {
 

@@ -22,7 +22,7 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       memory_(options_.memory_bytes),
       master_(world, options_.master, options_.name),
       locks_(world, master_),
-      chunkservers_(world),
+      chunkservers_(world, kChunkLinksMax),
       inodes_(world.scheduler, master_.leases().term(), InodeCacheLimits{},
               {.changed =
                    [this](InodeId inode) {
@@ -93,7 +93,12 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
   });
 }
 
-void Client::Impl::start(Done<Unit> done) { master_.start(options_.connect_wait, std::move(done)); }
+void Client::Impl::start(Done<Unit> done) {
+  master_.start(options_.connect_wait, [this, done = std::move(done)](Result<Unit> started) {
+    chunkservers_.set_cluster(cluster_tag(master_.cluster_id()));
+    done(std::move(started));
+  });
+}
 
 void Client::Impl::stop(Done<Unit> done) {
   write_back_.flush_all(true, [this, done = std::move(done)](Result<Unit> flushed) {

@@ -80,8 +80,7 @@ class MasterLink {
   // A new session replaced one that expired: the chunks of the old one are gone, and its locks. Any
   // number of handlers.
   void on_new_session(std::function<void()> handler) { new_session_.push_back(std::move(handler)); }
-  // The master may not know what the session holds: it was started anew, now or while the session
-  // was being opened.
+  // The master may not know what the session holds: it was started anew.
   void on_must_tell(std::function<void()> handler) { must_tell_ = std::move(handler); }
 
   // Sessions to be ended when one is opened, and who hears of each that is opened or was closed.
@@ -100,7 +99,8 @@ class MasterLink {
 
   Timestamp wall_time() { return clock_.time(); }  // the master's
   SessionId session() const { return session_; }
-  std::uint64_t incarnation() const { return incarnation_; }  // of the master, as last heard
+  const std::string& cluster_id() const { return cluster_id_; }  // once start() succeeded
+  std::uint64_t incarnation() const { return incarnation_; }     // of the master, as last heard
   bool is_up() const { return rpc_.is_up() && !is_replaying_; }
 
  private:

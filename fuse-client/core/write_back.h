@@ -12,11 +12,11 @@
 #include <vector>
 
 #include "common/world.h"
-#include "fuse-client/core/chunk_links.h"
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/master_link.h"
 #include "fuse-client/core/memory_budget.h"
 #include "fuse-client/core/obstacle.h"
+#include "proto/chunk_links.h"
 #include "proto/extent.h"
 
 namespace dfs::client {

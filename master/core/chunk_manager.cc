@@ -52,6 +52,8 @@ ChunkManager::ChunkManager(World world, Store& store, InternalOperations& operat
 ChunkManager::~ChunkManager() = default;
 
 Status ChunkManager::load() {
+  DFS_TRY(const std::string cluster_id, store_.cluster_id());
+  clients_->set_cluster(cluster_tag(cluster_id));
   DFS_TRY(const auto nodes, store_.nodes());
   nodes_->load(nodes, world_.scheduler.now());
   open_chunks_->clear();

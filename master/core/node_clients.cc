@@ -18,6 +18,7 @@ std::shared_ptr<RpcClient> NodeClients::client(NodeId node) {
   if (rpc == nullptr) {
     RpcClient::Options options;
     options.when_down = RpcClient::WhenDown::kFailCalls;
+    options.cluster = cluster_;
     // Calls give up after a few seconds: one lost message must not use up all of them.
     options.resend_after = std::chrono::milliseconds(500);
     rpc = std::make_shared<RpcClient>(world_, state->row.address,

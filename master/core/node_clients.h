@@ -22,6 +22,9 @@ class NodeClients {
   NodeClients(const NodeClients&) = delete;
   NodeClients& operator=(const NodeClients&) = delete;
 
+  // Before the first call: no other cluster's server is ever told to cut or delete anything.
+  void set_cluster(ClusterTag cluster) { cluster_ = cluster; }
+
   // Calls `node`. `done` runs exactly once and later, unless this is destroyed before: also with
   // kUnavailable when the server is not known, and with kTimedOut after `timeout`.
   template <class Request>
@@ -53,6 +56,7 @@ class NodeClients {
 
   World world_;
   const NodeTable& nodes_;
+  ClusterTag cluster_;
   std::map<NodeId, std::shared_ptr<RpcClient>> clients_;
   std::vector<std::shared_ptr<RpcClient>> retired_;  // of former addresses, with calls under way
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // watched by posted tasks

@@ -61,6 +61,17 @@ TEST_F(StartTest, another_clusters_master_is_refused) {
   EXPECT_NE(node(0).fatal->detail.find(kClusterId), std::string::npos);
 }
 
+TEST_F(StartTest, nothing_is_appended_in_a_chain_of_another_cluster) {
+  start(0);
+  master().cluster_id = kOther;
+  start(1);
+  ASSERT_EQ(node(1).server().identity().cluster_id, kOther);
+  const AppendReply reply =
+      append(0, append_request(kStart, true, {1}), blocks(kStart, {100}, 'a'));
+  EXPECT_EQ(error_code_from_wire(reply.outcome), ErrorCode::kUnavailable);
+  EXPECT_TRUE(list(1).empty());
+}
+
 TEST_F(StartTest, newer_or_strange_formats_are_refused) {
   const std::string mine = encode_format_file({kClusterId, kOther});
   write_format("/data", "dfs chunkserver data\nformat 2\nsomething new\n");

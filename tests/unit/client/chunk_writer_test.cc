@@ -56,7 +56,7 @@ class ChunkWriterTest : public testing::Test {
 
   FakeCluster cluster;
   FakeHost host{cluster.events, cluster.network, "client", 7};
-  ChunkLinks links{host.world()};
+  ChunkLinks links{host.world(), kChunkLinksMax};
   MemoryBudget memory{256u << 20};
   std::unique_ptr<ChunkWriter> writer;
   std::vector<std::uint64_t> stable;

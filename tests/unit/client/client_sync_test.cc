@@ -67,6 +67,12 @@ TEST_F(ClientSyncTest, fsync_of_a_written_file_is_answered_by_its_commit_alone) 
   EXPECT_EQ(cluster_.metadata_syncs, 0u);
 }
 
+TEST_F(ClientSyncTest, servers_are_told_whose_chunks_are_meant) {
+  write();
+  ASSERT_TRUE(sync());
+  EXPECT_EQ(cluster_.clusters_named, std::set{cluster_tag(kFakeClusterId)});
+}
+
 TEST_F(ClientSyncTest, syncfs_asks_the_master_once) {
   write();
   ASSERT_TRUE(sync_all());

@@ -34,6 +34,7 @@ void FakeCluster::start_node(NodeId id) {
   auto server = RpcServer::create(
       node.host->world(), address_of(id), id.value, [this, id](RpcRequest request) {
         RpcServer& own = *nodes_.at(id).server;
+        clusters_named.insert(request.envelope.cluster);
         if (request.envelope.type == MessageType::kAppend) {
           append(own, request);
         } else if (!on_other || !on_other(own, request)) {
@@ -153,7 +154,7 @@ void FakeCluster::refuse_change(const RpcRequest& request, ErrorCode code) {
 void FakeCluster::open_session(const RpcRequest& request) {
   OpenSessionReply reply;
   reply.session = SessionId{next_session_++};
-  reply.cluster_id = "0123456789abcdef0123456789abcdef";
+  reply.cluster_id = kFakeClusterId;
   reply.incarnation = 1;
   reply.keep_alive_ms = 5000;
   reply.session_timeout_ms = 60000;

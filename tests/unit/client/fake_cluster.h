@@ -31,6 +31,7 @@
 namespace dfs::client {
 
 inline constexpr const char* kFakeMaster = "master:1";
+inline constexpr const char* kFakeClusterId = "0123456789abcdef0123456789abcdef";
 
 // One process on a host of its own.
 struct FakeHost {
@@ -94,6 +95,7 @@ class FakeCluster {
   void remove_file(InodeId inode) { files[inode].is_gone = true; }
 
   // --- What happened ---
+  std::set<ClusterTag> clusters_named;  // in what nodes were asked
   std::map<ChunkId, FakeChunk> chunks;
   std::map<InodeId, FakeFile> files;
   std::vector<AppendRequest> appends;

@@ -26,7 +26,7 @@ class WriteBackRig : public testing::Test {
 
   void start(std::uint64_t memory_bytes = 256u << 20) {
     memory = std::make_unique<MemoryBudget>(memory_bytes);
-    links = std::make_unique<ChunkLinks>(host.world());
+    links = std::make_unique<ChunkLinks>(host.world(), kChunkLinksMax);
     master = std::make_unique<MasterLink>(host.world(), kFakeMaster, "test");
     std::optional<Status> started;
     master->start(std::chrono::seconds(10), [&](Status status) { started = std::move(status); });

@@ -52,6 +52,7 @@ void FakeChunkserver::append_to(ChunkId chunk, Epoch epoch, std::uint32_t length
 }
 
 void FakeChunkserver::handle(RpcRequest request) {
+  EXPECT_EQ(request.envelope.cluster, cluster_tag(kTestCluster));
   switch (request.envelope.type) {
     case MessageType::kFenceReplica: fence(request); break;
     case MessageType::kSealReplica: seal(request); break;

@@ -152,6 +152,28 @@ TEST_F(RpcServerTest, head_over_its_limit_is_too_large) {
   EXPECT_EQ(answer_envelope().code, ErrorCode::kTooLarge);
 }
 
+// An address is used again: both clusters count their chunks from 1.
+TEST_F(RpcServerTest, what_is_meant_for_another_cluster_is_refused) {
+  start_server();
+  rpc_server->set_cluster(cluster_tag("0123456789abcdef0123456789abcdef"));
+  RpcClient::Options options;
+  options.cluster = cluster_tag("fedcba9876543210fedcba9876543210");
+  start_client(options);
+  call("foreign");
+  events.run_for(seconds(1));
+  EXPECT_EQ(result_of("foreign"), ErrorCode::kUnavailable);
+  EXPECT_TRUE(arrived.empty());
+
+  for (const ClusterTag cluster : {cluster_tag("0123456789abcdef0123456789abcdef"), ClusterTag{}}) {
+    options.cluster = cluster;
+    start_client(options);
+    call("own");
+    events.run_for(seconds(1));
+    EXPECT_EQ(arrived.size(), 1u);
+    arrived.clear();
+  }
+}
+
 TEST_F(RpcServerTest, listen_errors_are_passed_on) {
   const auto ignore = [](const RpcRequest&) {};
   EXPECT_EQ(RpcServer::create(server.world(), "nonsense", 1, ignore).code(),

@@ -1,6 +1,6 @@
-#include "fuse-client/core/chunk_links.h"
+#include "proto/chunk_links.h"
 
-namespace dfs::client {
+namespace dfs {
 
 RpcClient& ChunkLinks::to(const Address& address) {
   const auto place = links_.find(address);
@@ -8,12 +8,13 @@ RpcClient& ChunkLinks::to(const Address& address) {
     place->second.last_used = ++use_count_;
     return *place->second.rpc;
   }
-  if (links_.size() >= kChunkLinksMax) {
+  if (links_.size() >= links_max_) {
     drop_oldest_idle();
   }
   Link& link = links_[address];
-  link.rpc =
-      std::make_unique<RpcClient>(world_, address, "chunkserver " + address, RpcClient::Options{});
+  RpcClient::Options options;
+  options.cluster = cluster_;
+  link.rpc = std::make_unique<RpcClient>(world_, address, "chunkserver " + address, options);
   link.last_used = ++use_count_;
   return *link.rpc;
 }
@@ -34,4 +35,4 @@ void ChunkLinks::drop_oldest_idle() {
   links_.erase(oldest);
 }
 
-}  // namespace dfs::client
+}  // namespace dfs
