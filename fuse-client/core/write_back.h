@@ -59,6 +59,8 @@ struct WriteBackEvents {
   // Of the lease under which they are taken: commits of them bear it. Null: 0.
   std::function<std::uint64_t(InodeId)> write_epoch = {};
   std::function<void(InodeId)> want_lease = {};
+  // One that is written back (WritePlace) was taken.
+  std::function<void(InodeId)> written_back = {};
   std::function<CallId(InodeId)> lease_asked = {};  // the call that asks for it now, if any
   // What was written under a lease cannot be stored: it is over. lease_taken or lease_refused
   // decides.

@@ -2,8 +2,9 @@
 //
 // One lease is a session's right to keep what it was told of an inode: attributes, extents and
 // bytes, and of a directory the meaning of its names. It is given with the reply that tells
-// (grant), to any number of sessions, and lasts until the session is over, or has acknowledged a
-// notice that contents change. A notice that only attributes or some names change leaves the lease:
+// (grant), to any number of sessions, and lasts until the session is over, or has acknowledged all
+// notices that contents change: until then it may store pages that were written to while it was
+// told (may_store), and every such change waits for that. A notice that only attributes or some names change leaves the lease:
 // what else the session keeps is still true.
 //
 // A write lease is the only lease on its file: its session may have written what the master does
@@ -140,6 +141,8 @@ class LeaseTable {
 
   Session& session_of(SessionId session);
   const Holder* find(SessionId session, InodeId inode) const;
+  // The newest notice that takes its contents and is not acknowledged. 0: there is none.
+  std::uint64_t newest_taking(SessionId session, InodeId inode) const;
   bool hold(SessionId id, Session& session, InodeId inode);
   void hold_anyway(SessionId id, Session& session, InodeId inode);
   void release(SessionId id, Session& session, InodeId inode);
