@@ -4,8 +4,8 @@
 // bytes, and of a directory the meaning of its names. It is given with the reply that tells
 // (grant), to any number of sessions, and lasts until the session is over, or has acknowledged all
 // notices that contents change: until then it may store pages that were written to while it was
-// told (may_store), and every such change waits for that. A notice that only attributes or some names change leaves the lease:
-// what else the session keeps is still true.
+// told (may_store), and every such change waits for that. A notice that only attributes or some
+// names change leaves the lease: what else the session keeps is still true.
 //
 // A write lease is the only lease on its file: its session may have written what the master does
 // not know yet. Whoever asks about the file waits until that is stored (a notice `settle`), and
