@@ -149,9 +149,9 @@ bool LeaseSettler::is_ready(InodeId inode) const {
 void LeaseSettler::end_notices() {
   for (auto notice = notices_.begin(); notice != notices_.end();) {
     const auto next = std::next(notice);
-    const bool is_done = notice->is_dropped &&
-                         std::all_of(notice->files.begin(), notice->files.end(),
-                                     [this](InodeId inode) { return is_ready(inode); });
+    const bool is_done =
+        notice->is_dropped && std::all_of(notice->files.begin(), notice->files.end(),
+                                          [this](InodeId inode) { return is_ready(inode); });
     if (is_done) {
       const Notice ended = std::move(*notice);
       notices_.erase(notice);

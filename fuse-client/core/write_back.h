@@ -105,7 +105,8 @@ class WriteBack {
   // storage) or counted as lost when `done` runs. Fails with the error that lost it.
   void flush(InodeId inode, bool durable, Done<Unit> done);
   void flush_all(bool durable, Done<Unit> done);
-  // As flush, before the lease on the file ends: nothing is written anew of oneself after it.
+  // As flush, before the lease on the file ends: nothing is written anew of oneself after it. But
+  // what turns out to be covered by no lease is not waited for, and what is lost is no error.
   void settle(InodeId inode, Done<Unit> done);
   bool is_settled(InodeId inode) const;  // then that takes no time
 

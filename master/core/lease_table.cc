@@ -78,7 +78,7 @@ std::uint64_t LeaseTable::write_epoch(SessionId session, InodeId inode) const {
 }
 
 bool LeaseTable::may_store(SessionId session, InodeId inode, std::uint64_t epoch) const {
-  if (epoch != 0 || write_epoch(session, inode) != 0) {
+  if (epoch != 0) {
     return epoch == write_epoch(session, inode);
   }
   return find(session, inode) != nullptr && newest_taking(session, inode) != 0;

@@ -61,9 +61,9 @@ class LeaseTable {
   bool is_written_by_other(SessionId session, InodeId inode) const;
   // Of its write lease; 0: it has none.
   std::uint64_t write_epoch(SessionId session, InodeId inode) const;
-  // That is the epoch of its write lease. Or it has none but another lease, and was sent a notice
-  // that contents change, which it has yet to acknowledge: that change, and any other, waits for
-  // it.
+  // That is the epoch of its write lease. Or it is none (0), but the session has a lease, and was
+  // sent a notice that contents change, which it has yet to acknowledge: that change, and any
+  // other, waits for it.
   bool may_store(SessionId session, InodeId inode, std::uint64_t epoch) const;
   // Returns the epoch. Precondition: is_held_by_others() is false, and so is has_yet_to_drop().
   std::uint64_t begin_writing(SessionId session, InodeId inode);

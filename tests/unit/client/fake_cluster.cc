@@ -273,6 +273,9 @@ FileCommitResult FakeCluster::commit_file(const FileCommit& commit, SessionId se
   if (file.is_gone) {
     return refuse(ErrorCode::kStale);
   }
+  if (commit_error != ErrorCode::kOk) {
+    return refuse(commit_error);
+  }
   ExtentList extents = file.extents;
   for (const Extent& extent : commit.extents) {
     const auto chunk = chunks.find(extent.chunk);

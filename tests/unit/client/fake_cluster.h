@@ -74,6 +74,7 @@ class FakeCluster {
   std::uint32_t chunk_capacity_bytes = kChunkBytesMax;
   std::uint64_t space_bytes = std::uint64_t{1} << 40;  // for chunks, each counted once
   ErrorCode open_chunk_error = ErrorCode::kOk;
+  ErrorCode commit_error = ErrorCode::kOk;
   std::uint32_t window_pieces_max = kWindowPiecesMax;
   KeepAliveReply keep_alive_reply{.incarnation = 1, .wants_replay = false};
   bool is_holding_commits = false;  // until release_commits

@@ -205,6 +205,17 @@ TEST_F(LeaseSettlerTest, pages_that_come_behind_the_dropping_are_written_under_a
   EXPECT_EQ(cluster_.contents(kFile), "late");
 }
 
+// A lease is asked for again, which the master gives to nobody who has yet to drop the file.
+TEST_F(LeaseSettlerTest, what_is_covered_by_no_lease_does_not_hold_up_the_end) {
+  cluster_.is_silent_to_write_leases = true;
+  cluster_.commit_error = ErrorCode::kLeaseLost;
+  notify({taking(kFile)});
+  take_page();
+  drop_all();
+  ASSERT_TRUE(run_until([&] { return are_acknowledged(1); }));
+  EXPECT_EQ(cluster_.write_leases.size(), 1u);
+}
+
 // Others may keep what was before until they, too, have dropped it.
 TEST_F(LeaseSettlerTest, fsync_of_pages_that_came_without_a_write_lease_waits_for_one) {
   cluster_.is_silent_to_write_leases = true;

@@ -230,6 +230,13 @@ TEST_F(LeaseTableTest, who_has_yet_to_drop_a_file_may_store_it) {
   EXPECT_FALSE(table.may_store(kAnn, kFile, 0));
 }
 
+TEST_F(LeaseTableTest, who_has_not_heard_of_his_write_lease_may_store_before_he_drops_the_file) {
+  table.begin_writing(kAnn, kFile);
+  EXPECT_FALSE(table.may_store(kAnn, kFile, 0));
+  announce(kBob, {change_of(kFile, true)});
+  EXPECT_TRUE(table.may_store(kAnn, kFile, 0));
+}
+
 // Between its acknowledgements it may read, and write to pages, what it is told again to drop.
 TEST_F(LeaseTableTest, a_lease_lasts_until_all_notices_that_take_it_are_acknowledged) {
   ASSERT_TRUE(table.grant(kAnn, file(kFile)));
