@@ -34,7 +34,7 @@ void Client::Impl::unhold(InodeId inode) {
     write_leases_.forget(inode);
   }
   open_inodes_.erase(open);
-  write_leases_.release_soon(inode);
+  write_leases_.closed(inode);
   write_back_.forget(inode);
 }
 
@@ -292,7 +292,9 @@ OperationId Client::Impl::sync(HandleId handle, Done<Unit> done) {
     const Status changes = take_lost_change(inode);
     answer(!lost ? lost : !changes ? changes : std::move(synced));
   };
-  write_back_.flush(inode, true, finished);
+  write_back_.flush(inode, true, [this, inode, finished](const Result<Unit>& synced) {
+    write_leases_.when_seen(inode, lifetime_.guard([finished, synced] { finished(synced); }));
+  });
   return id;
 }
 

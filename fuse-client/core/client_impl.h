@@ -15,6 +15,7 @@
 #include "fuse-client/core/block_fetcher.h"
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/inode_cache.h"
+#include "fuse-client/core/lease_settler.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/lock_client.h"
 #include "fuse-client/core/master_link.h"
@@ -211,10 +212,6 @@ class Client::Impl {
   void clone_range(OperationId id, const CloneRangeRequest& request, Done<std::uint64_t> done);
 
   // --- Session -----------------------------------------------------------------------------------
-  void add_named(std::vector<LeaseChange>& changes);
-  void drop_changed(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
-  void drop_kept(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
-  void settle(const std::vector<LeaseChange>& settled, std::function<void()> dropped);
   bool begin_last_commit(InodeId inode);
   WriteBackEvents write_back_events();
   void close_session(Done<Unit> done);
@@ -234,6 +231,7 @@ class Client::Impl {
   BlockFetcher blocks_;
   WriteLeases write_leases_;
   WriteBack write_back_;
+  LeaseSettler lease_settler_;
   Reader reader_;
 
   std::map<HandleId, Handle> handles_;

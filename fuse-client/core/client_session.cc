@@ -58,9 +58,10 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       write_back_(world, master_, chunkservers_, memory_,
                   {.flush_age = options_.flush_age, .write_wait = options_.write_wait},
                   write_back_events()),
+      lease_settler_(world.scheduler, events_, inodes_, names_, write_leases_, write_back_),
       reader_(
-          world, master_, write_back_, inodes_, [this](InodeId inode) { return may_answer(inode); },
-          blocks_, options_.write_wait),
+          world, master_, write_back_, inodes_, lease_settler_,
+          [this](InodeId inode) { return may_answer(inode); }, blocks_, options_.write_wait),
       waits_timer_(world.scheduler) {
   master_.set_sessions(options_.dead_sessions, events_.has_session);
   master_.on_tell([this](KeepAliveRequest& request) { tell_waits(request); });
@@ -71,16 +72,13 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
              return std::vector<InodeId>(inodes_.leases().begin(), inodes_.leases().end());
            },
        .written = [this] { return write_leases_.held(); },
-       .drop = [this](const std::vector<LeaseChange>& changes,
-                      std::function<void()> dropped) { drop_changed(changes, std::move(dropped)); },
+       .drop =
+           [this](const std::vector<LeaseChange>& changes, std::function<void()> dropped) {
+             lease_settler_.give_back(changes, std::move(dropped));
+           },
        .doubt =
            [this](std::vector<LeaseChange> changes) {
-             add_named(changes);
-             for (const LeaseChange& change : changes) {
-               inodes_.expire_if_known(change.inode);  // the master need not have told of it
-             }
-             drop_kept(changes, [] {});
-             return changes;
+             return lease_settler_.doubt(std::move(changes));
            },
        .lost =
            [this] {
@@ -217,6 +215,7 @@ WriteBackEvents Client::Impl::write_back_events() {
   events.write_epoch = [this](InodeId inode) { return write_leases_.epoch(inode); };
   events.lease_asked = [this](InodeId inode) { return write_leases_.asked(inode); };
   events.want_lease = [this](InodeId inode) { write_leases_.want(inode); };
+  events.written_back = [this](InodeId inode) { write_leases_.written_back(inode); };
   events.lease_lost = [this](InodeId inode) { write_leases_.lost(inode); };
   events.size_of = [this](InodeId inode) { return inodes_.attributes(inode)->size_bytes; };
   events.begins_last = [this](InodeId inode) { return begin_last_commit(inode); };
@@ -239,100 +238,6 @@ bool Client::Impl::begin_last_commit(InodeId inode) {
   }
   write_leases_.begin_settling(inode);
   return true;
-}
-
-void Client::Impl::drop_changed(const std::vector<LeaseChange>& changes,
-                                std::function<void()> dropped) {
-  std::vector<LeaseChange> settled;
-  std::vector<LeaseChange> others;
-  for (const LeaseChange& change : changes) {
-    if (change.contents || change.settle) {
-      // Pages that were written to in the kernel come before they are dropped.
-      write_leases_.begin_settling(change.inode, change.contents);
-      settled.push_back(change);
-    }
-    if (!change.settle) {
-      others.push_back(change);
-    } else if (events_.asked_for) {
-      events_.asked_for(change.inode);
-    }
-  }
-  drop_kept(others, lifetime_.guard([this, settled, dropped = std::move(dropped)] {
-    settle(settled, dropped);
-  }));
-}
-
-void Client::Impl::settle(const std::vector<LeaseChange>& settled, std::function<void()> dropped) {
-  const Task end = lifetime_.guard([this, settled, dropped = std::move(dropped)] {
-    for (const LeaseChange& change : settled) {
-      if (change.contents) {
-        inodes_.end_lease(change.inode);
-      }
-      write_leases_.end_settling(change.inode, true);
-    }
-    dropped();
-  });
-  std::vector<LeaseChange> contents;
-  auto left = std::make_shared<std::size_t>(0);
-  for (const LeaseChange& change : settled) {
-    write_leases_.stop_writing_back(change.inode);
-    *left += write_back_.is_settled(change.inode) ? 0 : 1;
-    if (change.contents) {
-      contents.push_back(change);
-    }
-  }
-  const bool took_time = *left > 0;
-  // What the kernel has read meanwhile is of before the change, too.
-  const Task stored = lifetime_.guard([this, contents, end] { drop_kept(contents, end); });
-  for (const LeaseChange& change : settled) {
-    const bool is_awaited = !write_back_.is_settled(change.inode);
-    // What is lost is told by fsync(2) and close(2).
-    write_back_.settle(change.inode, [is_awaited, left, stored](const Result<Unit>&) {
-      if (is_awaited && --*left == 0) {
-        stored();
-      }
-    });
-  }
-  if (!took_time) {
-    end();  // at once: there is no moment in which something could be read
-  }
-}
-
-// As far as they are kept: here, and by the kernel.
-void Client::Impl::drop_kept(const std::vector<LeaseChange>& changes,
-                             std::function<void()> dropped) {
-  for (const LeaseChange& change : changes) {
-    for (const std::string& name : change.names) {
-      names_.forget_name(change.inode, name);
-    }
-    for (const std::string& name : change.new_names) {
-      names_.forget_name(change.inode, name);
-    }
-    if (change.contents) {
-      inodes_.begin_ending_lease(change.inode);
-    } else {
-      inodes_.expire_by_notice(change.inode);
-    }
-  }
-  if (events_.drop_cached && !changes.empty()) {
-    events_.drop_cached(changes, std::move(dropped));
-  } else {
-    world_.scheduler.post(lifetime_.guard(std::move(dropped)));
-  }
-}
-
-// What the names stand for, as far as that is known.
-void Client::Impl::add_named(std::vector<LeaseChange>& changes) {
-  std::vector<LeaseChange> named;
-  for (const LeaseChange& change : changes) {
-    for (const std::string& name : change.names) {
-      const auto [answer, inode] = names_.find(change.inode, name);
-      if (answer == NameCache::Answer::kPresent) {
-        named.push_back({.inode = inode, .contents = false, .names = {}, .new_names = {}});
-      }
-    }
-  }
-  changes.insert(changes.end(), named.begin(), named.end());
 }
 
 // A name that is not known may stand for any inode.

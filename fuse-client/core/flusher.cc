@@ -193,7 +193,23 @@ void Flusher::settle(InodeId inode, Done<Unit> done) {
     world_.scheduler.post(lifetime_.guard([done = std::move(done)] { done(ok()); }));
     return;
   }
-  flush(inode, false, std::move(done));
+  settlers_[inode].push_back(std::move(done));
+  flush(inode, false, lifetime_.guard([this, inode](const Result<Unit>&) { end_settlers(inode); }));
+}
+
+void Flusher::end_settlers(InodeId inode) {
+  if (auto settlers = settlers_.extract(inode)) {
+    for (const Done<Unit>& done : settlers.mapped()) {
+      done(ok());
+    }
+  }
+}
+
+// What is dirty waits for a lease from here on, and that for those who settle.
+void Flusher::note_lost_lease(FileState& file) {
+  file.lacks_lease = true;
+  world_.scheduler.post(lifetime_.guard([this, inode = file.inode] { end_settlers(inode); }));
+  events_.lease_lost(file.inode);
 }
 
 void Flusher::flush_all(bool durable, Done<Unit> done) {
@@ -385,8 +401,7 @@ void Flusher::session_replaced() {
   for (auto& [inode, file] : files_) {
     // Others may have changed it since: not to be committed before that is known.
     if (events_.lease_lost && !file->dirty.is_clean()) {
-      file->lacks_lease = true;
-      events_.lease_lost(inode);
+      note_lost_lease(*file);
     }
   }
 }

@@ -98,6 +98,8 @@ class Flusher {
   void drop_blocks(FileState& file, const std::vector<FlightBlockPtr>& blocks);
   // `durable`: what was just committed is on the master's stable storage.
   void check_waiters(FileState& file, bool durable);
+  void end_settlers(InodeId inode);
+  void note_lost_lease(FileState& file);
   void check_cuts(FileState& file);
   void flush_what_was_held(FileState& file);
   void reap();
@@ -119,6 +121,7 @@ class Flusher {
   std::set<std::pair<MonoTime, InodeId>> ages_;
   Timer age_timer_;
   std::map<InodeId, std::uint64_t> lost_;
+  std::map<InodeId, std::vector<Done<Unit>>> settlers_;  // who waits in settle
   std::set<InodeId> reap_;
   Lifetime lifetime_;
 };

@@ -139,8 +139,7 @@ void Flusher::commit_failed(FileState& file, const CommitPart& part, const Error
       // The session or the term was over in between, or so the master says. The blocks stay where
       // they are; if nobody changed the file, they are committed under a new lease.
       if (events_.lease_lost) {
-        file.lacks_lease = true;
-        events_.lease_lost(file.inode);
+        note_lost_lease(file);
         return;
       }
       break;

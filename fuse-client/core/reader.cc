@@ -40,11 +40,13 @@ Buffer joined(const std::vector<Buffer>& buffers) {
 }  // namespace
 
 Reader::Reader(World world, MasterLink& master, WriteBack& write_back, InodeCache& inodes,
-               std::function<bool(InodeId)> is_fresh, BlockFetcher& blocks, Duration wait_max)
+               LeaseSettler& settler, std::function<bool(InodeId)> is_fresh, BlockFetcher& blocks,
+               Duration wait_max)
     : world_(world),
       master_(master),
       write_back_(write_back),
       inodes_(inodes),
+      settler_(settler),
       is_fresh_(std::move(is_fresh)),
       blocks_(blocks),
       wait_max_(wait_max),
@@ -83,6 +85,25 @@ bool Reader::has_fresh_data(const Read& read) const {
          inodes_.is_data_as_of(read.request.inode, read.asked_since);
 }
 
+bool Reader::must_wait(InodeId inode) const {
+  return write_back_.is_undecided(inode) || settler_.holds_reads(inode);
+}
+
+void Reader::step_later(ReadId id, InodeId inode) {
+  const Task again = lifetime_.guard([this, id] {
+    const auto waiting = reads_.find(id);
+    if (waiting != reads_.end()) {
+      waiting->second->asked_since = world_.scheduler.now();
+      step(id);
+    }
+  });
+  if (write_back_.is_undecided(inode)) {
+    write_back_.when_decided(inode, again);
+  } else {
+    settler_.when_given_back(inode, again);
+  }
+}
+
 void Reader::step(ReadId id) {
   const auto place = reads_.find(id);
   if (place == reads_.end()) {
@@ -90,14 +111,8 @@ void Reader::step(ReadId id) {
   }
   Read& read = *place->second;
   const Request& request = read.request;
-  if (write_back_.is_undecided(request.inode)) {
-    write_back_.when_decided(request.inode, lifetime_.guard([this, id] {
-      const auto waiting = reads_.find(id);
-      if (waiting != reads_.end()) {
-        waiting->second->asked_since = world_.scheduler.now();
-        step(id);
-      }
-    }));
+  if (must_wait(request.inode)) {
+    step_later(id, request.inode);
     return;
   }
   const std::uint64_t wanted_end = request.offset + request.size_bytes;
@@ -317,7 +332,7 @@ Obstacle Reader::obstacle(ReadId id) const {
   }
   const Read& read = *place->second;
   const InodeId inode = read.request.inode;
-  if (write_back_.is_undecided(inode)) {
+  if (must_wait(inode)) {
     return write_back_.obstacle(inode, {});
   }
   if (read.pieces_missing > 0) {

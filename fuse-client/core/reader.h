@@ -16,6 +16,7 @@
 #include "common/world.h"
 #include "fuse-client/core/block_fetcher.h"
 #include "fuse-client/core/inode_cache.h"
+#include "fuse-client/core/lease_settler.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/master_link.h"
 #include "fuse-client/core/write_back.h"
@@ -35,7 +36,8 @@ class Reader {
   };
 
   Reader(World world, MasterLink& master, WriteBack& write_back, InodeCache& inodes,
-         std::function<bool(InodeId)> is_fresh, BlockFetcher& blocks, Duration wait_max);
+         LeaseSettler& settler, std::function<bool(InodeId)> is_fresh, BlockFetcher& blocks,
+         Duration wait_max);
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
 
@@ -71,6 +73,9 @@ class Reader {
   using Refreshed = std::function<void(Status)>;
 
   void step(ReadId id);
+  // Before it looks at anything.
+  bool must_wait(InodeId inode) const;
+  void step_later(ReadId id, InodeId inode);
   bool has_fresh_data(const Read& read) const;
   void take_snapshot(ReadId id, std::uint64_t committed_end);
   void add_committed(Read& read, std::uint64_t begin, std::uint64_t end,
@@ -90,6 +95,7 @@ class Reader {
   MasterLink& master_;
   WriteBack& write_back_;
   InodeCache& inodes_;
+  LeaseSettler& settler_;
   std::function<bool(InodeId)> is_fresh_;  // what is known of it
   BlockFetcher& blocks_;
   Duration wait_max_;

@@ -59,6 +59,8 @@ struct WriteBackEvents {
   // Of the lease under which they are taken: commits of them bear it. Null: 0.
   std::function<std::uint64_t(InodeId)> write_epoch = {};
   std::function<void(InodeId)> want_lease = {};
+  // One that is written back (WritePlace) was taken.
+  std::function<void(InodeId)> written_back = {};
   std::function<CallId(InodeId)> lease_asked = {};  // the call that asks for it now, if any
   // What was written under a lease cannot be stored: it is over. lease_taken or lease_refused
   // decides.
@@ -103,7 +105,8 @@ class WriteBack {
   // storage) or counted as lost when `done` runs. Fails with the error that lost it.
   void flush(InodeId inode, bool durable, Done<Unit> done);
   void flush_all(bool durable, Done<Unit> done);
-  // As flush, before the lease on the file ends: nothing is written anew of oneself after it.
+  // As flush, before the lease on the file ends: nothing is written anew of oneself after it. But
+  // what turns out to be covered by no lease is not waited for, and what is lost is no error.
   void settle(InodeId inode, Done<Unit> done);
   bool is_settled(InodeId inode) const;  // then that takes no time
 

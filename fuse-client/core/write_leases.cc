@@ -118,6 +118,7 @@ void WriteLeases::answered(const TakeWriteLeaseRequest& request, Result<TakeWrit
     if (reply.code() == ErrorCode::kLeaseLost) {
       file.data_version = 0;
     }
+    seen(inode);
     tidy(inode);
     events_.refused(inode, std::move(reply).error());
     return;
@@ -139,14 +140,41 @@ void WriteLeases::granted(InodeId inode, std::uint64_t epoch) {
   file.is_held = true;
   file.epoch = epoch;
   file.data_version = 0;
+  seen(inode);
+}
+
+// --- Pages of mapped files -----------------------------------------------------------------------
+
+void WriteLeases::written_back(InodeId inode) {
+  File& file = files_[inode];
+  file.is_unseen = file.is_unseen || !file.is_held;
+}
+
+// All others have dropped the file before this client gets a lease.
+void WriteLeases::when_seen(InodeId inode, Task seen) {
+  const auto place = files_.find(inode);
+  if (place == files_.end() || !place->second.is_unseen) {
+    seen();
+    return;
+  }
+  place->second.when_seen.push_back(std::move(seen));
+  want(inode);
+}
+
+void WriteLeases::seen(InodeId inode) {
+  File& file = files_.at(inode);
+  file.is_unseen = false;
+  for (const Task& seen : std::exchange(file.when_seen, {})) {
+    world_.scheduler.post(seen);
+  }
 }
 
 // --- Giving up -----------------------------------------------------------------------------------
 
-void WriteLeases::begin_settling(InodeId inode, bool writes_back) {
-  File& file = files_[inode];
-  ++file.settlings;
-  if (writes_back && !std::exchange(file.writes_back, true)) {
+void WriteLeases::begin_settling(InodeId inode) { ++files_[inode].settlings; }
+
+void WriteLeases::begin_writing_back(InodeId inode) {
+  if (!std::exchange(files_[inode].writes_back, true)) {
     events_.settled(inode);
   }
 }
@@ -173,6 +201,15 @@ void WriteLeases::end_settling(InodeId inode, bool is_over) {
   file.writes_back = false;
   tidy(inode);
   events_.settled(inode);  // what waits asks for it, if it is not held
+}
+
+void WriteLeases::closed(InodeId inode) {
+  const auto place = files_.find(inode);
+  if (place != files_.end()) {
+    seen(inode);  // nobody can ask any more
+    tidy(inode);
+  }
+  release_soon(inode);
 }
 
 void WriteLeases::release_soon(InodeId inode) {
@@ -247,7 +284,8 @@ void WriteLeases::session_replaced() {
 
 void WriteLeases::tidy(InodeId inode) {
   const File& file = files_.at(inode);
-  if (!file.is_held && !file.is_asking && file.settlings == 0 && file.data_version == 0) {
+  if (!file.is_held && !file.is_asking && file.settlings == 0 && file.data_version == 0 &&
+      !file.is_unseen) {
     files_.erase(inode);
   }
 }

@@ -51,8 +51,15 @@ class WriteLeases {
   // An answer of the master bears it.
   void granted(InodeId inode, std::uint64_t epoch);
 
-  // It is going to end, though perhaps not by this settling: writes wait. `writes_back`: see above.
-  void begin_settling(InodeId inode, bool writes_back = false);
+  // Such a page was taken. Without a write lease others may still have what was there before it.
+  void written_back(InodeId inode);
+  // Calls `seen`, perhaps inside, when nobody has that any more, for which it asks for a lease.
+  void when_seen(InodeId inode, Task seen);
+
+  // It is going to end, though perhaps not by this settling: writes wait.
+  void begin_settling(InodeId inode);
+  // Meanwhile, the kernel is dropping its pages. Precondition: it is settling.
+  void begin_writing_back(InodeId inode);
   void stop_writing_back(InodeId inode);
   // Counts against begin_settling. `is_over`: all is stored, the lease has ended.
   void end_settling(InodeId inode, bool is_over);
@@ -60,6 +67,8 @@ class WriteLeases {
   // What commits of bytes written now bear. 0: it is not held.
   std::uint64_t epoch(InodeId inode) const;
   std::vector<WrittenFile> held() const;
+  // The file is not open any more.
+  void closed(InodeId inode);
   // The file is closed and clean: with others like it, the lease is given up in a moment.
   void release_soon(InodeId inode);
   // What is known of inodes is about to be forgotten: notes what versions are written over.
@@ -76,6 +85,8 @@ class WriteLeases {
     bool is_asking = false;
     CallId asked;
     bool writes_back = false;
+    bool is_unseen = false;  // what was written back, by others
+    std::vector<Task> when_seen;
     std::uint32_t settlings = 0;
     std::uint64_t noted_version = 0;
     std::uint64_t data_version = 0;  // that lost bytes were written over; 0: there are none
@@ -88,6 +99,7 @@ class WriteLeases {
   void session_replaced();
   void lose(InodeId inode, File& file);
   void release_now();
+  void seen(InodeId inode);
   void tidy(InodeId inode);
 
   World world_;

@@ -101,6 +101,9 @@ void WriteQueue::apply(const Write& write, std::uint64_t offset, std::uint64_t r
     return;
   }
   flusher_.wrote(file, offset, write.data.size());
+  if (write.place.is_written_back && events_.written_back) {
+    events_.written_back(write.inode);
+  }
   if (flusher_.pool().free_room(write.policy) < kRoomAheadBytes) {
     flusher_.pool().want(write.policy);
   }

@@ -18,15 +18,18 @@ constexpr std::uint64_t kNoEnd = ~std::uint64_t{0};
 
 }  // namespace
 
-Task CacheDropper::at_latest(Duration limit, Task done) {
-  auto waiting = std::make_shared<Task>(std::move(done));
-  Task once = lifetime_.guard([waiting] {
+Task CacheDropper::once(Task done) {
+  return lifetime_.guard([waiting = std::make_shared<Task>(std::move(done))] {
     if (const Task task = std::exchange(*waiting, nullptr)) {
       task();
     }
   });
-  scheduler_.run_after(limit, once);
-  return once;
+}
+
+Task CacheDropper::at_latest(Duration limit, Task done) {
+  Task done_once = once(std::move(done));
+  scheduler_.run_after(limit, done_once);
+  return done_once;
 }
 
 void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<void()> dropped) {
@@ -60,7 +63,9 @@ void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<v
     const std::uint64_t inode = hooks_.to_kernel(change.inode);
     ++*left;
     if (change.contents && hooks_.is_open(change.inode)) {
-      drop_file(change.inode, at_latest(kDropWait, one_done));
+      const Task file_done = once(one_done);
+      at_end_of_wait(change.inode, kDropWait, scheduler_.now() + kWriteBackWait, file_done);
+      drop_file(change.inode, file_done);
     } else {
       // The pages of a file that is not open are dropped when it is opened.
       notifier_.drop_attributes(inode, at_latest(kDropWait, one_done));
@@ -166,14 +171,47 @@ void CacheDropper::drop_file(InodeId id, Task done) {
   }
 }
 
+void CacheDropper::at_end_of_wait(InodeId id, Duration wait, MonoTime limit, const Task& done) {
+  scheduler_.run_after(wait, lifetime_.guard([this, id, wait, limit, done] {
+    if (is_written_back(id, wait) && scheduler_.now() < limit) {
+      at_end_of_wait(id, wait, limit, done);
+    } else {
+      done();
+    }
+  }));
+}
+
+bool CacheDropper::is_written_back(InodeId id, Duration time) const {
+  const auto file = files_.find(id);
+  return writes_of_maps_.contains(id) ||
+         (file != files_.end() && scheduler_.now() - time < file->second.written_back_at);
+}
+
+void CacheDropper::write_back_begins(InodeId id) { ++writes_of_maps_[id]; }
+
+void CacheDropper::write_back_ends(InodeId id) {
+  const auto place = writes_of_maps_.find(id);
+  DFS_ASSERT(place != writes_of_maps_.end());
+  if (--place->second == 0) {
+    writes_of_maps_.erase(place);
+  }
+  if (const auto file = files_.find(id); file != files_.end()) {
+    file->second.written_back_at = scheduler_.now();
+  }
+}
+
 void CacheDropper::begin_pass(InodeId id, File& file) {
   ++file.passes;
   file.pass = next_pass_++;
   file.has_reads = false;
+  hold_reads(file, id);
+  drop_pages(id, lifetime_.guard([this, id, pass = file.pass] { pass_done(id, pass); }));
+}
+
+void CacheDropper::hold_reads(File& file, InodeId id) {
   file.is_holding = true;
-  const std::uint64_t pass = file.pass;
-  scheduler_.run_after(kHoldReads, lifetime_.guard([this, id, pass] { release_reads(id, pass); }));
-  drop_pages(id, lifetime_.guard([this, id, pass] { pass_done(id, pass); }));
+  scheduler_.run_after(kHoldReads,
+                       lifetime_.guard([this, id, pass = file.pass] { release_reads(id, pass); }));
 }
 
 // What lies between the writes under way, and these for a moment.
@@ -213,14 +251,15 @@ void CacheDropper::drop_written(InodeId id, std::uint64_t number, Write& write, 
     scheduler_.post(done);
     return;
   }
-  const Task at_latest_done = at_latest(kWriteWait, done);
+  const Task done_once = once(done);
+  at_end_of_wait(id, kWriteWait, scheduler_.now() + kDropWait, done_once);
   notifier_.drop_contents(hooks_.to_kernel(id), write.begin, write.end,
-                          lifetime_.guard([this, id, number, at_latest_done] {
+                          lifetime_.guard([this, id, number, done_once] {
                             const auto file = writes_.find(id);
                             if (file != writes_.end() && file->second.contains(number)) {
                               file->second.at(number).is_dropping = false;
                             }
-                            at_latest_done();
+                            done_once();
                           }));
 }
 
@@ -279,7 +318,8 @@ bool CacheDropper::holds_read(InodeId id, std::uint64_t offset, std::uint64_t si
   return false;
 }
 
-// The notification may be waiting for a page that one of these holds.
+// The notification may be waiting for a page that one of these holds. What they read is dropped in
+// another pass, which takes the less time the fewer they are: so those that come next wait again.
 void CacheDropper::release_reads(InodeId id, std::uint64_t pass) {
   const auto place = files_.find(id);
   if (place == files_.end() || place->second.pass != pass) {
@@ -287,6 +327,9 @@ void CacheDropper::release_reads(InodeId id, std::uint64_t pass) {
   }
   for (const Task& again : stop_holding(place->second)) {
     again();
+  }
+  if (const auto file = files_.find(id); file != files_.end() && file->second.pass == pass) {
+    hold_reads(file->second, id);
   }
 }
 

@@ -7,9 +7,9 @@
 //   has been left alone for a while.
 // - While pages of an open file are dropped, others of it may be read anew and be old again. So
 // reads
-//   that begin meanwhile count, and the file is gone through once more, with new reads held back
-//   for a moment. (Not for long: the kernel locks the pages of a read that is held back, and waits
-//   for them.)
+//   that begin meanwhile count, and the file is gone through once more, with new reads held back.
+//   (Each for a moment only: the kernel locks the pages of a read that is held back, and waits for
+//   them. So all that have come are let through at times.)
 // - To expire a name the kernel takes the lock of its directory, which every change of names in it
 //   holds until it is answered, perhaps after the very change that is waited for here. When that
 //   takes longer than kNameWait, the name is left to expire by itself, and until it has, the inodes
@@ -20,7 +20,9 @@
 //   the file: so what writes under way touch is dropped apart, and if that takes longer than
 //   kWriteWait it is such a page, in which nobody reads before the write is answered.
 // - A lock can be held for as long as a server is silent: nobody is waited for longer than
-// kDropWait.
+//   kDropWait. But of a mapped file the kernel sends what programs have written to, page by page,
+//   before it drops that: while such pages come, or wait to be taken, it is waited for, up to
+//   kWriteBackWait.
 #pragma once
 
 #include <functional>
@@ -42,6 +44,7 @@ inline constexpr std::chrono::milliseconds kNameWait{20};
 inline constexpr std::chrono::milliseconds kHoldReads{20};
 inline constexpr std::chrono::milliseconds kWriteWait{5};
 inline constexpr std::chrono::milliseconds kDropWait{1000};
+inline constexpr std::chrono::seconds kWriteBackWait{10};
 // Until the kernel has looked at an answer that it was given.
 inline constexpr std::chrono::milliseconds kAnswerTime{20};
 
@@ -73,6 +76,9 @@ class CacheDropper {
   // `ended`, perhaps inside, when the kernel has no page that was read before it.
   std::uint64_t write_begins(InodeId file, std::uint64_t offset, std::uint64_t size_bytes);
   void write_ends(InodeId file, std::uint64_t write, Task ended);
+  // Pages that a program has written to through mmap come, and have been taken.
+  void write_back_begins(InodeId file);
+  void write_back_ends(InodeId file);
   // Pages of the file that hold something else than they should, as far as they are not locked.
   void drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task dropped);
   // Another client asks for what is written to the file here, or may know it, too: it is about to
@@ -93,6 +99,7 @@ class CacheDropper {
     bool has_reads = false;  // since the pass began
     bool is_holding = false;
     std::uint32_t passes = 0;
+    MonoTime written_back_at = MonoTime::min();
     std::uint64_t pass = 0;  // the number of the one under way
     std::vector<Task> held;
     std::vector<Task> done;
@@ -111,13 +118,18 @@ class CacheDropper {
   void drop_file(InodeId file, Task done);
   void drop_pages(InodeId id, const Task& done);
   void drop_written(InodeId id, std::uint64_t number, Write& write, const Task& done);
+  bool is_written_back(InodeId file, Duration time) const;  // now, or so long ago at most
+  // `done` when nothing of the file was written back for `wait`, or at `limit`.
+  void at_end_of_wait(InodeId file, Duration wait, MonoTime limit, const Task& done);
   void begin_pass(InodeId id, File& file);
   void pass_done(InodeId id, std::uint64_t pass);
   static std::vector<Task> stop_holding(File& file);
+  void hold_reads(File& file, InodeId id);
   void release_reads(InodeId id, std::uint64_t pass);
   void expire_name(InodeId directory, const std::string& name, const std::vector<InodeId>& suspects,
                    const Task& done);
   void expire_again(InodeId directory, const std::string& name);
+  Task once(Task done);
   // `done` once: when called the first time, or after `limit`.
   Task at_latest(Duration limit, Task done);
 
@@ -125,7 +137,8 @@ class CacheDropper {
   KernelNotifier& notifier_;
   Hooks hooks_;
   std::map<InodeId, File> files_;
-  std::map<InodeId, Writes> writes_;  // under way
+  std::map<InodeId, Writes> writes_;                 // under way
+  std::map<InodeId, std::uint32_t> writes_of_maps_;  // the same, of pages written back
   std::uint64_t next_write_ = 1;
   std::uint64_t next_pass_ = 1;
   std::map<InodeId, std::uint32_t> suspects_;  // for how many names

@@ -149,6 +149,8 @@ class FuseServer {
     return dropper_ && dropper_->holds_read(file, offset, size_bytes, std::move(again));
   }
   // As CacheDropper's.
+  void write_back_begins(InodeId file) { dropper_->write_back_begins(file); }
+  void write_back_ends(InodeId file) { dropper_->write_back_ends(file); }
   std::uint64_t write_begins(InodeId file, std::uint64_t offset, std::uint64_t size_bytes) {
     return dropper_ ? dropper_->write_begins(file, offset, size_bytes) : 0;
   }

@@ -288,7 +288,13 @@ void op_write(fuse_req_t request, fuse_ino_t kernel_inode, const char* data, std
           reply_moved_write(server, request, inode, offset, written_at, size);
         }
       });
-  if (!is_written_back) {
+  if (is_written_back) {
+    server.write_back_begins(inode);
+    done = [&server, inode, reply = done](Result<std::uint64_t> written_at) {
+      server.write_back_ends(inode);
+      reply(std::move(written_at));
+    };
+  } else {
     done = [&server, inode, reply = done,
             begun = server.write_begins(inode, offset, size)](Result<std::uint64_t> written_at) {
       server.write_ends(inode, begun,

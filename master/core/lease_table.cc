@@ -78,19 +78,26 @@ std::uint64_t LeaseTable::write_epoch(SessionId session, InodeId inode) const {
 }
 
 bool LeaseTable::may_store(SessionId session, InodeId inode, std::uint64_t epoch) const {
-  if (epoch != 0 || write_epoch(session, inode) != 0) {
+  if (epoch != 0) {
     return epoch == write_epoch(session, inode);
   }
+  return find(session, inode) != nullptr && newest_taking(session, inode) != 0;
+}
+
+std::uint64_t LeaseTable::newest_taking(SessionId session, InodeId inode) const {
   const auto place = sessions_.find(session);
-  return find(session, inode) != nullptr && place != sessions_.end() &&
-         std::any_of(place->second.unhandled.begin(), place->second.unhandled.end(),
-                     [inode](const auto& notice) {
-                       const std::vector<LeaseChange>& changes = notice.second.changes;
-                       return std::any_of(changes.begin(), changes.end(),
-                                          [inode](const LeaseChange& change) {
-                                            return change.inode == inode && change.contents;
-                                          });
-                     });
+  if (place == sessions_.end()) {
+    return 0;
+  }
+  const auto takes = [inode](const auto& notice) {
+    const std::vector<LeaseChange>& changes = notice.second.changes;
+    return std::any_of(changes.begin(), changes.end(), [inode](const LeaseChange& change) {
+      return change.inode == inode && change.contents;
+    });
+  };
+  const auto& unhandled = place->second.unhandled;
+  const auto newest = std::find_if(unhandled.rbegin(), unhandled.rend(), takes);
+  return newest == unhandled.rend() ? 0 : newest->first;
 }
 
 std::uint64_t LeaseTable::begin_writing(SessionId id, InodeId inode) {
@@ -241,7 +248,15 @@ void LeaseTable::announce(SessionId by, const std::vector<LeaseChange>& changes,
     for (const Holder& holder : holders->second) {
       const bool is_writer = write_epoch(holder.session, change.inode) != 0;
       const bool is_new = note(noticed, holder.session, holder.serial, change);
-      if (holder.session == by || !is_new || (change.settle && !is_writer)) {
+      if (holder.session == by || (change.settle && !is_writer)) {
+        continue;
+      }
+      if (!is_new) {
+        // It was told of another change before it acknowledged this one, and keeps the lease.
+        if (const std::uint64_t taking = newest_taking(holder.session, change.inode);
+            change.contents && taking != 0) {
+          awaited.push_back({holder.session, taking});
+        }
         continue;
       }
       LeaseChange told = change;
@@ -372,9 +387,9 @@ void LeaseTable::acknowledge(SessionId id, const WaitForNoticesRequest& request)
 
 void LeaseTable::handled(SessionId id, Session& session, const std::vector<LeaseChange>& changes) {
   for (const LeaseChange& change : changes) {
-    if (change.contents) {
+    if (change.contents && newest_taking(id, change.inode) == 0) {
       release(id, session, change.inode);
-    } else if (change.settle) {
+    } else if (change.contents || change.settle) {
       end_writing(id, change.inode);
     }
   }

@@ -2,9 +2,10 @@
 //
 // One lease is a session's right to keep what it was told of an inode: attributes, extents and
 // bytes, and of a directory the meaning of its names. It is given with the reply that tells
-// (grant), to any number of sessions, and lasts until the session is over, or has acknowledged a
-// notice that contents change. A notice that only attributes or some names change leaves the lease:
-// what else the session keeps is still true.
+// (grant), to any number of sessions, and lasts until the session is over, or has acknowledged all
+// notices that contents change: until then it may store pages that were written to while it was
+// told (may_store), and every such change waits for that. A notice that only attributes or some
+// names change leaves the lease: what else the session keeps is still true.
 //
 // A write lease is the only lease on its file: its session may have written what the master does
 // not know yet. Whoever asks about the file waits until that is stored (a notice `settle`), and
@@ -60,9 +61,9 @@ class LeaseTable {
   bool is_written_by_other(SessionId session, InodeId inode) const;
   // Of its write lease; 0: it has none.
   std::uint64_t write_epoch(SessionId session, InodeId inode) const;
-  // That is the epoch of its write lease. Or it has none but another lease, and was sent a notice
-  // that contents change, which it has yet to acknowledge: that change, and any other, waits for
-  // it.
+  // That is the epoch of its write lease. Or it is none (0), but the session has a lease, and was
+  // sent a notice that contents change, which it has yet to acknowledge: that change, and any
+  // other, waits for it.
   bool may_store(SessionId session, InodeId inode, std::uint64_t epoch) const;
   // Returns the epoch. Precondition: is_held_by_others() is false, and so is has_yet_to_drop().
   std::uint64_t begin_writing(SessionId session, InodeId inode);
@@ -140,6 +141,8 @@ class LeaseTable {
 
   Session& session_of(SessionId session);
   const Holder* find(SessionId session, InodeId inode) const;
+  // The newest notice that takes its contents and is not acknowledged. 0: there is none.
+  std::uint64_t newest_taking(SessionId session, InodeId inode) const;
   bool hold(SessionId id, Session& session, InodeId inode);
   void hold_anyway(SessionId id, Session& session, InodeId inode);
   void release(SessionId id, Session& session, InodeId inode);

@@ -66,7 +66,7 @@ class ClientAttributesTest : public testing::Test {
 TEST_F(ClientAttributesTest, an_answer_that_crossed_a_notice_is_what_the_asker_is_told) {
   std::optional<Attributes> found;
   ASSERT_TRUE(look_up("other", [&](Result<Attributes> answer) { found = *answer; }));
-  ASSERT_TRUE(cluster_.notify({.inode = kFile, .contents = false, .names = {}, .new_names = {}}));
+  ASSERT_TRUE(cluster_.notify({{.inode = kFile, .contents = false, .names = {}, .new_names = {}}}));
   ASSERT_TRUE(run_until([&] { return !client_.kept_attributes(kFile); }));
 
   answer(4096, cluster_.files[kFile].attributes.data_version + 1);

@@ -110,7 +110,7 @@ void FakeCluster::master_request(const RpcRequest& request) {
     case MessageType::kGetExtents: get_extents(request); break;
     case MessageType::kGetAttributes: get_attributes(request); break;
     case MessageType::kReclaimLeases: reclaim(request); break;
-    case MessageType::kWaitForNotices: waits_for_notices_ = to; break;
+    case MessageType::kWaitForNotices: wait_for_notices(request); break;
     case MessageType::kTakeWriteLease: take_write_lease(request); break;
     default:
       if (!on_other || !on_other(*master_, request)) {
@@ -126,12 +126,19 @@ void FakeCluster::reclaim(const RpcRequest& request) {
   master_->reply(request.reply_address(), ReclaimLeasesReply{.lease = notice_});
 }
 
-bool FakeCluster::notify(const LeaseChange& change) {
+void FakeCluster::wait_for_notices(const RpcRequest& request) {
+  const auto body = decode_body<WaitForNoticesRequest>(request.body);
+  ASSERT_TRUE(body.has_value());
+  notices_handled = std::max(notices_handled, body->handled);
+  waits_for_notices_ = request.reply_address();
+}
+
+bool FakeCluster::notify(const std::vector<LeaseChange>& changes) {
   if (!waits_for_notices_) {
     return false;
   }
   WaitForNoticesReply reply{.incarnation = keep_alive_reply.incarnation, .notices = {}};
-  reply.notices.push_back({.number = ++notice_, .changes = {change}});
+  reply.notices.push_back({.number = ++notice_, .changes = changes});
   master_->reply(*std::exchange(waits_for_notices_, std::nullopt), reply);
   return true;
 }
@@ -267,6 +274,9 @@ FileCommitResult FakeCluster::commit_file(const FileCommit& commit, SessionId se
   if (file.is_gone) {
     return refuse(ErrorCode::kStale);
   }
+  if (commit_error != ErrorCode::kOk) {
+    return refuse(commit_error);
+  }
   ExtentList extents = file.extents;
   for (const Extent& extent : commit.extents) {
     const auto chunk = chunks.find(extent.chunk);
@@ -335,7 +345,9 @@ void FakeCluster::take_write_lease(const RpcRequest& request) {
   write_leases.push_back(*body);
   if (!is_silent_to_write_leases) {
     master_->reply(request.reply_address(),
-                   TakeWriteLeaseReply{.attributes = attributes_of(body->inode), .lease = 1});
+                   TakeWriteLeaseReply{.attributes = attributes_of(body->inode),
+                                       .lease = notice_,
+                                       .epoch = 100 + write_leases.size()});
   }
 }
 

@@ -75,6 +75,7 @@ class FakeCluster {
   std::uint32_t chunk_capacity_bytes = kChunkBytesMax;
   std::uint64_t space_bytes = std::uint64_t{1} << 40;  // for chunks, each counted once
   ErrorCode open_chunk_error = ErrorCode::kOk;
+  ErrorCode commit_error = ErrorCode::kOk;
   std::uint32_t window_pieces_max = kWindowPiecesMax;
   KeepAliveReply keep_alive_reply{.incarnation = 1, .wants_replay = false};
   bool is_holding_commits = false;  // until release_commits
@@ -91,7 +92,7 @@ class FakeCluster {
   void expire_session();
   Timestamp master_wall_now() const { return master_host_->scheduler.wall_now(); }
   // Tells the client, once it waits for that, what others change.
-  bool notify(const LeaseChange& change);
+  bool notify(const std::vector<LeaseChange>& changes);
   void remove_file(InodeId inode) { files[inode].is_gone = true; }
 
   // --- What happened ---
@@ -105,6 +106,8 @@ class FakeCluster {
   std::vector<ReclaimLeasesRequest> reclaims;
   std::vector<SealChunkRequest> seals;
   std::uint32_t metadata_syncs = 0;
+  std::uint64_t notices_handled = 0;  // by number: all up to there
+  std::uint64_t newest_notice() const { return notice_; }
 
   // The file as a reader would find it, every block checked. Holes are zeros.
   std::string contents(InodeId inode) const;
@@ -137,6 +140,7 @@ class FakeCluster {
   FileCommitResult commit_file(const FileCommit& commit, SessionId session);
   void get_extents(const RpcRequest& request);
   void get_attributes(const RpcRequest& request);
+  void wait_for_notices(const RpcRequest& request);
   void take_write_lease(const RpcRequest& request);
   void append(RpcServer& server, const RpcRequest& request);
   AppendReply store(const AppendRequest& request, const Buffer& bulk);

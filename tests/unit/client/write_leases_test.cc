@@ -102,7 +102,8 @@ TEST_F(WriteLeasesTest, an_answer_that_crossed_a_notice_gives_nothing) {
 
 TEST_F(WriteLeasesTest, nothing_is_written_while_it_settles_and_it_is_over_then) {
   take_lease(kFile);
-  leases_.begin_settling(kFile, true);
+  leases_.begin_settling(kFile);
+  leases_.begin_writing_back(kFile);
   EXPECT_FALSE(leases_.may_write(kFile));
   EXPECT_TRUE(leases_.may_write_back(kFile));
   leases_.stop_writing_back(kFile);
@@ -124,7 +125,8 @@ TEST_F(WriteLeasesTest, pages_are_written_back_before_a_lease_to_read_is_over) {
   attributes.inode = kFile;
   inodes_.learn(attributes, link_.leases().told(host_.scheduler.now(), kFirstNotice));
   EXPECT_FALSE(leases_.may_write_back(kFile));
-  leases_.begin_settling(kFile, true);
+  leases_.begin_settling(kFile);
+  leases_.begin_writing_back(kFile);
   EXPECT_EQ(taken_, std::vector{kFile});
   EXPECT_TRUE(leases_.may_write_back(kFile));
   leases_.stop_writing_back(kFile);

@@ -230,6 +230,33 @@ TEST_F(LeaseTableTest, who_has_yet_to_drop_a_file_may_store_it) {
   EXPECT_FALSE(table.may_store(kAnn, kFile, 0));
 }
 
+TEST_F(LeaseTableTest, who_has_not_heard_of_his_write_lease_may_store_before_he_drops_the_file) {
+  table.begin_writing(kAnn, kFile);
+  EXPECT_FALSE(table.may_store(kAnn, kFile, 0));
+  announce(kBob, {change_of(kFile, true)});
+  EXPECT_TRUE(table.may_store(kAnn, kFile, 0));
+}
+
+// Between its acknowledgements it may read, and write to pages, what it is told again to drop.
+TEST_F(LeaseTableTest, a_lease_lasts_until_all_notices_that_take_it_are_acknowledged) {
+  ASSERT_TRUE(table.grant(kAnn, file(kFile)));
+  announce(kBob, {change_of(kFile, true)});
+  const std::uint64_t first = table.number(kAnn);
+  LeaseTable::Noticed of_cid;
+  std::vector<LeaseTable::Awaited> awaited;
+  table.announce(kCid, {change_of(kFile, true)}, of_cid, awaited);
+  acknowledge(kAnn, first);
+  EXPECT_TRUE(table.may_store(kAnn, kFile, 0));
+  const auto by_bob = announce(kBob, {change_of(kFile, true)});
+  ASSERT_EQ(by_bob.size(), 1u) << "Bob waits for the other notice, too";
+  EXPECT_FALSE(table.is_acknowledged(by_bob.front()));
+  EXPECT_TRUE(announce(kBob, {change_of(kFile)}).empty()) << "attributes alone need not";
+  acknowledge(kAnn, table.number(kAnn));
+  EXPECT_TRUE(table.is_acknowledged(by_bob.front()));
+  EXPECT_FALSE(table.may_store(kAnn, kFile, 0));
+  EXPECT_FALSE(table.is_held_by_others(kBob, kFile));
+}
+
 TEST_F(LeaseTableTest, a_write_lease_goes_with_its_session_and_its_file) {
   table.begin_writing(kAnn, kFile);
   table.forget(kAnn);
