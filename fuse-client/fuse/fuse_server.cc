@@ -38,6 +38,17 @@ ssize_t read_message(int fd, void* buffer, std::size_t size, void*) {
   return read(fd, buffer, size);
 }
 
+// Of which the contents change.
+std::vector<InodeId> files_of(const std::vector<LeaseChange>& changes) {
+  std::vector<InodeId> files;
+  for (const LeaseChange& change : changes) {
+    if (change.contents) {
+      files.push_back(change.inode);
+    }
+  }
+  return files;
+}
+
 // O_TMPFILE, which libfuse does not know: the same message and answer as for a file that is created
 // and opened, with a name that none can have. It is handed on as that (see op_create).
 void translate_tmpfile(char* request, std::size_t size_bytes) {
@@ -90,6 +101,12 @@ FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log,
       request_bytes_max_(options.request_bytes_max),
       post_from_thread_(options.post_from_thread),
       abort_connection_(options.abort_connection),
+      sizes_(scheduler,
+             [this](InodeId file, std::uint64_t size_bytes,
+                    std::shared_ptr<SizeNotification> notification, Task done) {
+               notifier_->lengthen(to_kernel(file), size_bytes, std::move(notification),
+                                   std::move(done));
+             }),
       memory_(std::make_shared<RequestMemory>()) {}
 
 Result<std::unique_ptr<FuseServer>> FuseServer::create(client::Client& client, Scheduler& scheduler,
@@ -147,7 +164,9 @@ Status FuseServer::attach(int connection_fd) {
   if (flags < 0 || fcntl(fd(), F_SETFL, flags | O_NONBLOCK) != 0) {
     return make_error(ErrorCode::kIo, std::string("fcntl: ") + std::strerror(errno));
   }
-  notifier_ = std::make_unique<KernelNotifier>(session_, post_from_thread_);
+  notifier_ = std::make_unique<KernelNotifier>(
+      session_, post_from_thread_,
+      mounted_ ? KernelNotifier::Listener::kKernel : KernelNotifier::Listener::kTest);
   dropper_ = std::make_unique<CacheDropper>(
       scheduler_, *notifier_,
       CacheDropper::Hooks{
@@ -225,6 +244,9 @@ void FuseServer::negotiate(fuse_conn_info* connection) {
 
 void FuseServer::invalidate_contents(InodeId inode) {
   if (notifier_) {
+    if (is_known(inode)) {
+      sizes_.changes(inode);
+    }
     notifier_->drop_contents(to_kernel(inode), 0, ~std::uint64_t{0}, nullptr);
   }
 }
@@ -232,9 +254,24 @@ void FuseServer::invalidate_contents(InodeId inode) {
 void FuseServer::drop_cached(const std::vector<LeaseChange>& changes,
                              std::function<void()> dropped) {
   if (dropper_) {
-    drop_when_unused(changes, scheduler_.now() + kUseWait, std::move(dropped));
+    note_changes(changes);
+    drop_when_unused(changes, scheduler_.now() + kUseWait,
+                     lifetime_.guard([this, changes, dropped = std::move(dropped)] {
+                       sizes_.when_told(files_of(changes), [this, changes, dropped] {
+                         note_changes(changes);  // the others may go on now
+                         dropped();
+                       });
+                     }));
   } else {
     scheduler_.post(lifetime_.guard(std::move(dropped)));
+  }
+}
+
+void FuseServer::note_changes(const std::vector<LeaseChange>& changes) {
+  for (const InodeId file : files_of(changes)) {
+    if (is_known(file)) {
+      sizes_.changes(file);
+    }
   }
 }
 
@@ -411,6 +448,7 @@ void FuseServer::forget(InodeId inode, std::uint64_t count) {
   found->second -= std::min(found->second, count);
   if (found->second == 0) {
     lookups_.erase(found);
+    sizes_.forget(inode);
     client_.forget(inode);
   }
 }

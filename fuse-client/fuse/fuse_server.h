@@ -23,6 +23,7 @@
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/fuse/cache_dropper.h"
 #include "fuse-client/fuse/direct_io.h"
+#include "fuse-client/fuse/file_sizes.h"
 #include "fuse-client/fuse/fuse_api.h"
 #include "fuse-client/fuse/inode_requests.h"
 #include "fuse-client/fuse/kernel_notifier.h"
@@ -79,11 +80,9 @@ class FuseServer {
   bool process();
   // Called when the kernel's INIT was answered.
   void on_ready(std::function<void()> handler) { ready_ = std::move(handler); }
-  // What ClientEvents::invalidate_contents is to call.
+  // What the members of ClientEvents of these names are to call.
   void invalidate_contents(InodeId inode);
-  // What ClientEvents::drop_cached is to call.
   void drop_cached(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
-  // What ClientEvents::is_known is to call.
   bool is_known(InodeId inode) const { return inode == root_ || lookups_.contains(inode); }
 
   // ---- For the operations (ops_*.cc).
@@ -177,6 +176,7 @@ class FuseServer {
     }
   }
   DirectFiles& direct_files() { return direct_files_; }
+  FileSizes& sizes() { return sizes_; }
   void release(client::HandleId handle) {
     direct_files_.forget(handle);
     client_.release(handle);
@@ -198,6 +198,7 @@ class FuseServer {
   Duration attributes_keep_for(InodeId inode) const;
   void interrupt_when_due(fuse_req_t request, client::OperationId operation, MonoTime limit);
   bool is_in_use(const std::vector<LeaseChange>& changes);
+  void note_changes(const std::vector<LeaseChange>& changes);
   void drop_when_unused(const std::vector<LeaseChange>& changes, MonoTime limit,
                         std::function<void()> dropped);
 
@@ -214,6 +215,7 @@ class FuseServer {
   std::function<void()> abort_connection_;
   std::unique_ptr<KernelNotifier> notifier_;
   std::unique_ptr<CacheDropper> dropper_;
+  FileSizes sizes_;
   DirectIoHandshake direct_io_;
   PathWalks walks_;
   InodeRequests requests_;

@@ -1,5 +1,9 @@
 #include "fuse-client/fuse/kernel_notifier.h"
 
+#include <linux/fuse.h>
+#include <sys/uio.h>
+
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <utility>
@@ -21,8 +25,9 @@ constexpr std::chrono::milliseconds kAttemptDelay{1};
 
 }  // namespace
 
-KernelNotifier::KernelNotifier(fuse_session* session, std::function<void(Task)> post)
-    : session_(session), post_(std::move(post)) {
+KernelNotifier::KernelNotifier(fuse_session* session, std::function<void(Task)> post,
+                               Listener listener)
+    : session_(session), post_(std::move(post)), listener_(listener) {
   for (std::size_t i = 0; i < kThreads; ++i) {
     threads_.emplace_back([this] { run(); });
   }
@@ -79,6 +84,38 @@ void KernelNotifier::expire_name(std::uint64_t directory, std::string name, Task
     }
   };
   submit(std::move(notify), std::move(done));
+}
+
+void KernelNotifier::lengthen(std::uint64_t inode, std::uint64_t size_bytes,
+                              std::shared_ptr<SizeNotification> notification, Task done) {
+  auto notify = [this, inode, size_bytes, notification = std::move(notification)] {
+    if (notification->begin()) {
+      store_last_byte(inode, size_bytes);
+    }
+  };
+  submit(std::move(notify), std::move(done));
+}
+
+// The only notification that sets a size is one that stores bytes in the page cache. It sets the
+// size first (fuse_notify_store, in all kernels that have it), whatever was written meanwhile, then
+// locks the page, and then takes the byte: from an address that nobody has, so that it ends with
+// EFAULT there and the page stays as it is. libfuse would complain of that.
+void KernelNotifier::store_last_byte(std::uint64_t inode, std::uint64_t size_bytes) const {
+  char readable = 0;  // a socket refuses a message with parts that cannot be read
+  fuse_notify_store_out store{};
+  store.nodeid = inode;
+  store.offset = size_bytes - 1;
+  store.size = 1;
+  fuse_out_header header{};
+  header.error = FUSE_NOTIFY_STORE;
+  header.len = sizeof header + sizeof store + store.size;
+  const std::array<iovec, 3> parts = {
+      {{.iov_base = &header, .iov_len = sizeof header},
+       {.iov_base = &store, .iov_len = sizeof store},
+       {.iov_base = listener_ == Listener::kTest ? &readable : nullptr, .iov_len = store.size}}};
+  // Besides EFAULT: an inode that the kernel does not know, or a connection that has ended.
+  static_cast<void>(
+      writev(fuse_session_fd(session_), parts.data(), static_cast<int>(parts.size())));
 }
 
 void KernelNotifier::drop(std::uint64_t inode, std::int64_t offset, std::int64_t length_bytes) {

@@ -1,4 +1,4 @@
-// Tells the kernel to drop what it caches of inodes and names.
+// Tells the kernel to drop what it caches of inodes and names, and how long files are.
 //
 // Such a notification can block in the kernel: until pages that are being read or written are
 // unlocked, or until no name is being changed in a directory, which is until requests in flight are
@@ -11,12 +11,14 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "common/scheduler.h"
+#include "fuse-client/fuse/size_notification.h"
 
 struct fuse_session;
 
@@ -24,8 +26,10 @@ namespace dfs::fuse {
 
 class KernelNotifier {
  public:
+  enum class Listener : std::uint8_t { kKernel, kTest };
+
   // `post` runs a task on the loop thread, called from any thread.
-  KernelNotifier(fuse_session* session, std::function<void(Task)> post);
+  KernelNotifier(fuse_session* session, std::function<void(Task)> post, Listener listener);
   ~KernelNotifier() { stop(); }
   KernelNotifier(const KernelNotifier&) = delete;
   KernelNotifier& operator=(const KernelNotifier&) = delete;
@@ -45,6 +49,9 @@ class KernelNotifier {
   void drop_contents(std::uint64_t inode, std::uint64_t begin, std::uint64_t end, Task done);
   // The name is looked up again when it is next used; what is mounted below it stays.
   void expire_name(std::uint64_t directory, std::string name, Task done);
+  // The regular file is so long at least (1 or more). No page changes. Not sent if it was given up.
+  void lengthen(std::uint64_t inode, std::uint64_t size_bytes,
+                std::shared_ptr<SizeNotification> notification, Task done);
 
  private:
   struct Job {
@@ -54,11 +61,13 @@ class KernelNotifier {
 
   void submit(std::function<void()> notify, Task done);
   void drop(std::uint64_t inode, std::int64_t offset, std::int64_t length_bytes);
+  void store_last_byte(std::uint64_t inode, std::uint64_t size_bytes) const;
   void run() noexcept;
   void finish(Job& job);
 
   fuse_session* session_;
   std::function<void(Task)> post_;
+  Listener listener_;
   std::mutex mutex_;  // leaf; guards the three below
   std::deque<Job> pending_;
   bool stopping_ = false;

@@ -77,10 +77,12 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
             server, asked, opened,
             server.is_contended(opened.attributes.inode) || server.is_contended(directory));
         server.count_lookup(opened.attributes.inode);
-        if (fuse_reply_create(request, &entry, &file) != 0) {
-          server.release(opened.handle);
-          server.forget(opened.attributes.inode, 1);
-        }
+        server.sizes().when_cut(opened.attributes.inode, [&server, request, entry, file, opened] {
+          if (fuse_reply_create(request, &entry, &file) != 0) {
+            server.release(opened.handle);
+            server.forget(opened.attributes.inode, 1);
+          }
+        });
       });
   server.started(request, server.client().create(std::move(arguments), open_flags(asked->flags),
                                                  (asked->flags & O_EXCL) != 0, done));
@@ -108,10 +110,20 @@ void op_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
       request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
         const fuse_file_info file =
             reply_info(server, asked, opened, server.is_contended(opened.attributes.inode));
-        if (fuse_reply_open(request, &file) != 0) {
-          server.release(opened.handle);
+        const auto reply = [&server, request, file, opened] {
+          if (fuse_reply_open(request, &file) != 0) {
+            server.release(opened.handle);
+          }
+        };
+        if ((asked.flags & O_TRUNC) != 0) {
+          server.sizes().when_cut(opened.attributes.inode, reply);
+        } else {
+          reply();
         }
       });
+  if (flags.truncate) {
+    server.sizes().cuts(server.from_kernel(inode));
+  }
   server.started(request, server.client().open(server.from_kernel(inode), flags, done));
 }
 
@@ -138,6 +150,17 @@ void reply_buffers(fuse_req_t request, const std::vector<Buffer>& parts) {
   fuse_reply_iov(request, vector.data(), static_cast<int>(vector.size()));
 }
 
+// For a page that a program has mapped the kernel does not ask for the size. It is not waited for,
+// since the notification may have to wait for the very page that is being read.
+void tell_size(FuseServer& server, InodeId inode) {
+  if (!server.sizes().is_unknown(inode)) {
+    return;
+  }
+  if (const auto kept = server.client().kept_attributes(inode)) {
+    server.sizes().tell(inode, kept->size_bytes, true, [] {});
+  }
+}
+
 void read(fuse_req_t request, InodeId inode, client::HandleId handle, std::uint64_t offset,
           std::uint32_t size_bytes) {
   FuseServer& server = server_of(request);
@@ -146,7 +169,10 @@ void read(fuse_req_t request, InodeId inode, client::HandleId handle, std::uint6
     return;
   }
   auto done = server.answer<std::vector<Buffer>>(
-      request, [request](const std::vector<Buffer>& parts) { reply_buffers(request, parts); });
+      request, [&server, request, inode](const std::vector<Buffer>& parts) {
+        tell_size(server, inode);
+        reply_buffers(request, parts);
+      });
   server.started(request, server.client().read(handle, offset, size_bytes,
                                                server.counted(inode, std::move(done))));
 }

@@ -11,6 +11,8 @@ namespace {
 constexpr unsigned kRenameNoReplace = 1;  // RENAME_NOREPLACE of <linux/fs.h>
 constexpr unsigned kRenameExchange = 2;   // RENAME_EXCHANGE
 constexpr unsigned kRenameWhiteout = 4;   // RENAME_WHITEOUT
+// How often attributes are asked for at most, see get_attributes.
+constexpr int kSizeTries = 3;
 
 Timestamp from_timespec(const timespec& time) {
   return {.seconds = time.tv_sec, .nanoseconds = static_cast<std::uint32_t>(time.tv_nsec)};
@@ -51,6 +53,31 @@ void op_forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* fo
   fuse_reply_none(request);
 }
 
+// Answers when the kernel knows the size, too. Where others change the file meanwhile, an answer
+// that is not kept may tell of before that.
+void get_attributes(fuse_req_t request, InodeId inode, int tries,
+                    const client::Done<Attributes>& done) {
+  FuseServer& server = server_of(request);
+  const std::uint64_t version = server.sizes().version(inode);
+  const auto answered = [&server, request, inode, tries, done,
+                         version](const Result<Attributes>& result) {
+    if (!result || !result->is_regular() || !server.sizes().is_unknown(inode)) {
+      done(result);
+      return;
+    }
+    const auto kept = server.client().kept_attributes(inode);
+    if (kept || server.sizes().version(inode) == version) {
+      server.sizes().tell(inode, (kept ? *kept : *result).size_bytes, kept.has_value(),
+                          [done, result] { done(result); });
+    } else if (tries > 1) {
+      get_attributes(request, inode, tries - 1, done);
+    } else {
+      done(result);
+    }
+  };
+  server.started(request, server.client().get_attributes(inode, answered));
+}
+
 void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
   FuseServer& server = server_of(request);
   if (inode == FUSE_ROOT_ID) {
@@ -73,8 +100,7 @@ void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
     }
     done(std::move(result));
   };
-  server.started(request, server.client().get_attributes(
-                              asked, server.counted<Attributes>(asked, std::move(done))));
+  get_attributes(request, asked, kSizeTries, server.counted<Attributes>(asked, std::move(done)));
 }
 
 void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_set,
@@ -104,9 +130,15 @@ void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_se
   } else if (to_set & FUSE_SET_ATTR_MTIME) {
     change.mtime = from_timespec(st->st_mtim);
   }
-  if_owner(server, request, change, [&server, request, change] {
-    server.started(request,
-                   server.client().set_attributes(change, server.answer_attributes(request)));
+  client::Done<Attributes> done = server.answer_attributes(request);
+  if (change.size_bytes) {
+    server.sizes().cuts(change.inode);
+    done = [&server, inode = change.inode, done](const Result<Attributes>& result) {
+      server.sizes().when_cut(inode, [done, result] { done(result); });
+    };
+  }
+  if_owner(server, request, change, [&server, request, change, done] {
+    server.started(request, server.client().set_attributes(change, done));
   });
 }
 

@@ -73,8 +73,8 @@ std::vector<Answer> FakeKernel::notifications() {
   return notifications_;
 }
 
-bool FakeKernel::wait_for_notification() {
-  while (notifications().empty()) {
+bool FakeKernel::wait_for_notification(std::size_t count) {
+  while (notifications().size() < count) {
     pollfd ready{.fd = socket_.get(), .events = POLLIN, .revents = 0};
     if (poll(&ready, 1, kNotificationMs) != 1) {
       return false;

@@ -49,8 +49,8 @@ class FakeKernel {
   std::optional<Answer> answer(std::uint64_t unique);
   // Messages that answer nothing: FUSE_NOTIFY_…
   std::vector<Answer> notifications();
-  // Blocks until a notification is there, for at most some seconds.
-  bool wait_for_notification();
+  // Blocks until so many notifications have come, each for at most some seconds.
+  bool wait_for_notification(std::size_t count = 1);
   void close() { socket_.reset(); }
 
   std::uint32_t uid = 1000;

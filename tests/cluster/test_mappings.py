@@ -1,0 +1,58 @@
+"""Two mounts, and a file that one maps while both change it."""
+import mmap
+import os
+import threading
+
+from cluster import ClusterTest
+from trees import write_file
+
+SIZE_MAX = 1 << 20
+
+
+class MappingsTest(ClusterTest):
+    def setUp(self):
+        self.cluster = self.new_cluster()
+        self.one, self.two = self.cluster.mount("one"), self.cluster.mount("two")
+        write_file(self.one.path("f"), bytes(SIZE_MAX))
+        self.fd = os.open(self.one.path("f"), os.O_RDWR)
+        self.addCleanup(os.close, self.fd)
+        self.mapping = mmap.mmap(self.fd, SIZE_MAX)  # Python maps no more than there is
+        self.addCleanup(self.mapping.close)
+        pipe = os.pipe()
+        self.pipe_out, self.pipe_in = pipe
+        for end in pipe:
+            self.addCleanup(os.close, end)
+
+    def mapped(self, begin, end):
+        """As a program sees it. Behind the end of the file it is EFAULT, where a program gets SIGBUS."""
+        with memoryview(self.mapping) as bytes_, bytes_[begin:end] as part:
+            os.write(self.pipe_in, part)
+        return os.read(self.pipe_out, end - begin)
+
+    def test_the_size_that_is_told_holds_while_the_file_is_written_to_by_both(self):
+        os.truncate(self.two.path("f"), 100)
+        stop = threading.Event()
+
+        def write():
+            while not stop.is_set():
+                os.pwrite(self.fd, b"w", 0)
+                os.fstat(self.fd)
+
+        writers = [threading.Thread(target=write) for _ in range(2)]
+        for writer in writers:
+            writer.start()
+        try:
+            size = 100
+            with open(self.two.path("f"), "r+b", buffering=0) as there:
+                for i in range(60):
+                    length = 10 + i * 37 % 5000
+                    there.seek(size)
+                    there.write(bytes([i % 251 + 1]) * length)
+                    size += length
+                    self.assertEqual(os.fstat(self.fd).st_size, size)
+                    self.assertEqual(self.mapped(size - 1, size), bytes([i % 251 + 1]), f"round {i}")
+                    self.assertEqual(os.lseek(self.fd, 0, os.SEEK_END), size, f"round {i}")
+        finally:
+            stop.set()
+            for writer in writers:
+                writer.join()
