@@ -1,6 +1,8 @@
-"""What programs are used to from local disks: inotify, renameat2, many hard links, O_DIRECT."""
+"""What programs are used to from local disks: inotify, renameat2, many hard links, O_DIRECT, directories that are
+removed in use."""
 import ctypes
 import errno
+import json
 import mmap
 import os
 import struct
@@ -139,6 +141,94 @@ class RenameTest(ClusterTest):
             self.assertEqual(os.listdir(there.path("")), ["name"])
             self.assertEqual(read_file(there.path("name")), b"new")
             os.unlink(there.path("name"))
+
+
+# Works in a directory, and at each line of input tells of it: its mode and links, what is in it, and what comes of
+# making something there.
+WORKER = """
+import errno, os, sys
+os.chdir(sys.argv[1])
+print("there", flush=True)
+for line in sys.stdin:
+    try:
+        made = os.mkdir("d")
+    except OSError as error:
+        made = errno.errorcode[error.errno]
+    st = os.stat(".")
+    print(oct(st.st_mode), st.st_nlink, os.listdir("."), os.path.exists("d"), made, flush=True)
+"""
+
+
+class RemovedDirectoryTest(ClusterTest):
+    def setUp(self):
+        self.cluster = self.new_cluster(servers=2)
+        self.one, self.two = self.cluster.mount("one"), self.cluster.mount("two")
+        self.removals = {"by-one": lambda path: os.rmdir(self.one.path(path)),
+                         "by-two": lambda path: os.rmdir(self.two.path(path)),
+                         "replaced": lambda path: os.rename(self.two.path("empty"), self.two.path(path))}
+        os.mkdir(self.one.path("empty"))
+
+    def open_all(self):
+        sides = {"one": self.one, "two": self.two}
+        for name in self.removals:
+            os.mkdir(self.one.path(name))
+        return {(side, name): os.open(sides[side].path(name), os.O_RDONLY | os.O_DIRECTORY)
+                for side in sides for name in self.removals}
+
+    def work_in(self, name):
+        os.mkdir(self.one.path(name), 0o710)
+        worker = subprocess.Popen([sys.executable, "-c", WORKER, self.one.path(name)], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
+        self.addCleanup(worker.communicate)
+        self.assertEqual(worker.stdout.readline(), "there\n")
+        return worker
+
+    def wait_until_freed(self, held):
+        """Whatever nobody has open is gone then; so is a directory that is removed now."""
+        os.mkdir(self.one.path("unused"))
+        os.rmdir(self.two.path("unused"))
+        self.cluster.wait_until(lambda: self.cluster.status()["orphans"] == held, f"only {held} are left", 90)
+
+    def check_open(self, fd, mode):
+        st = os.fstat(fd)
+        self.assertEqual((st.st_nlink, st.st_mode), (0, 0o040000 | mode))
+        self.assertEqual(os.listdir(fd), [])
+        for make in [lambda: os.mkdir("d", dir_fd=fd), lambda: os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=fd),
+                     lambda: os.symlink("x", "l", dir_fd=fd), lambda: os.stat("f", dir_fd=fd)]:
+            with self.assertRaises(FileNotFoundError):
+                make()
+
+    def check_working(self, worker):
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+        self.assertEqual(worker.stdout.readline(), "0o40710 0 [] False ENOENT\n")
+
+    def test_it_lives_until_it_is_closed_and_whoever_works_in_it_is_told(self):
+        fds = self.open_all()
+        workers = [self.work_in("home-one"), self.work_in("home-two")]
+        for name, remove in self.removals.items():
+            remove(name)
+        os.rmdir(self.one.path("home-one"))
+        os.rmdir(self.two.path("home-two"))
+        for turn, (mode, new_mode) in enumerate([(0o755, 0o711), (0o711, 0o700)]):
+            if turn == 1:
+                self.cluster.master.kill()
+                self.cluster.master.start()
+            self.wait_until_freed(held=len(self.removals))
+            for fd in fds.values():
+                self.check_open(fd, mode)
+            for worker in workers:
+                self.check_working(worker)
+            for name in self.removals:
+                os.fchmod(fds["one", name], new_mode)
+                os.fchown(fds["two", name], 1000 + turn, 5)
+                os.utime(fds["two", name], ns=(turn, 10**18 + turn))
+                st = os.fstat(fds["one", name])
+                self.assertEqual((st.st_uid, st.st_gid, st.st_mtime_ns), (1000 + turn, 5, 10**18 + turn))
+            self.assertEqual(json.loads(self.cluster.admin("fsck", "--json").stdout)["problems"], [])
+        for fd in fds.values():
+            os.close(fd)
+        self.cluster.wait_until(lambda: self.cluster.status()["orphans"] == 0, "all are freed", 30)
 
 
 # Links, or removes, the numbers FROM to TO in a directory of its own.
