@@ -1,17 +1,19 @@
 """What programs are used to from local disks: inotify, renameat2, many hard links, O_DIRECT, directories that are
-removed in use."""
+removed in use, one clock."""
 import ctypes
 import errno
 import json
 import mmap
 import os
+import platform
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
-from cluster import ClusterTest, SCRATCH
+from cluster import ClusterTest, SCRATCH, run
 from trees import pattern, read_file, write_file
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -229,6 +231,52 @@ class RemovedDirectoryTest(ClusterTest):
         for fd in fds.values():
             os.close(fd)
         self.cluster.wait_until(lambda: self.cluster.status()["orphans"] == 0, "all are freed", 30)
+
+
+class ClockTest(ClusterTest):
+    FAKETIME = f"/usr/lib/{platform.machine()}-linux-gnu/faketime/libfaketime.so.1"
+    DAY_NS = 86400 * 10**9
+
+    def mount_skewed(self, name, skew):
+        """A client whose clock is wrong, and tells no other time than its machine would."""
+        environment = {**os.environ, "LD_PRELOAD": self.FAKETIME, "FAKETIME": skew, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        clock = run("date", "+%s", env=environment)
+        self.assertEqual(clock.stderr, "")
+        self.assertGreater(abs(int(clock.stdout) - time.time()), 86400 / 2)
+        mount = self.cluster.mount(name, environment=environment)
+        self.assertIn(b"libfaketime", read_file(f"/proc/{mount.client_pid()}/maps"))
+        return mount
+
+    def assert_now(self, path, since_ns, *times):
+        st = os.stat(path)
+        for name in times:
+            # The client's idea of the master's time is a little behind, never ahead.
+            self.assertGreater(getattr(st, name), since_ns - 10**9, name)
+            self.assertLessEqual(getattr(st, name), time.time_ns(), name)
+
+    def test_times_of_files_are_the_masters_however_wrong_clients_clocks_are(self):
+        self.cluster = self.new_cluster(servers=2)
+        early, late = self.mount_skewed("early", "-1d"), self.mount_skewed("late", "+1d")
+        newest = 0
+        for i in range(20):
+            here, there = [(early, late), (late, early)][i % 2]
+            since = time.time_ns()
+            path = f"f{i % 3}"
+            with open(here.path(path), "ab", buffering=0) as f:
+                f.write(b"text")
+                self.assert_now(here.path(path), since, "st_mtime_ns", "st_ctime_ns")
+                newest, before = os.fstat(f.fileno()).st_mtime_ns, newest
+                self.assertGreater(newest, before)  # as make wants it
+            self.assertEqual(os.stat(there.path(path)).st_mtime_ns, newest)
+        for side in [early, late]:
+            since = time.time_ns()
+            os.mkdir(side.path(f"d-{side.name}"))
+            self.assert_now(side.path(f"d-{side.name}"), since, "st_mtime_ns", "st_ctime_ns", "st_atime_ns")
+            os.chmod(side.path("f0"), 0o600)
+            self.assert_now(side.path("f0"), since, "st_ctime_ns")
+            os.utime(side.path("f0"), ns=(1, 1))
+            os.utime(side.path("f0"))
+            self.assert_now(side.path("f0"), since, "st_mtime_ns", "st_atime_ns")
 
 
 # Links, or removes, the numbers FROM to TO in a directory of its own.
