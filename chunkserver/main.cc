@@ -131,10 +131,11 @@ Result<Address> advertised(const Configuration& config) {
     const bool is_bare_v6 = config.advertise.front() != '[' &&
                             config.advertise.find(':') != config.advertise.rfind(':');
     const std::string host = is_bare_v6 ? "[" + config.advertise + "]" : config.advertise;
-    auto portless = dfs::real::parse_listen_address(host + ":0");
+    auto portless = dfs::real::parse_connect_address(host + ":1");
     if (!portless || is_wildcard(portless->host)) {
       return dfs::make_error(ErrorCode::kInvalidArgument, "--advertise: " + whole.error().detail);
     }
+    portless->port = 0;
     return portless->text();
   }
   DFS_TRY(const dfs::real::HostPort listen, dfs::real::parse_listen_address(config.listen));

@@ -175,7 +175,7 @@ struct ReadDirectoryReply {
 };
 // The entries whose cookie is greater than `cookie` (0: from the start; no entry has cookie 0, and
 // none is above 2^63 - 1). Entries that exist all through a listing appear once in it.
-// Fails with kNotDirectory, kStale.
+// Fails with kNotDirectory, kNotFound (removed, and only held open), kStale.
 struct ReadDirectoryRequest {
   static constexpr MessageType kType = MessageType::kReadDirectory;
   using Reply = ReadDirectoryReply;

@@ -87,6 +87,8 @@ OperationId Client::remove_xattr(InodeId inode, std::string name, Done<Unit> don
   return impl_->remove_xattr({inode, std::move(name)}, std::move(done));
 }
 
+void Client::open_directory(InodeId inode) { impl_->open_directory(inode); }
+void Client::release_directory(InodeId inode) { impl_->release_directory(inode); }
 OperationId Client::open(InodeId inode, OpenFlags flags, Done<OpenedFile> done) {
   return impl_->open(inode, flags, std::move(done));
 }

@@ -165,6 +165,12 @@ class Client {
   OperationId list_xattrs(InodeId inode, Done<std::vector<std::string>> done);
   OperationId remove_xattr(InodeId inode, std::string name, Done<Unit> done);
 
+  // A directory is being opened; every opening is released once. One that is removed meanwhile is
+  // there until then, for every client, without names and links. Of one that is merely known above
+  // (ClientEvents::is_known) get_attributes says so, too, as long as its attributes are known.
+  void open_directory(InodeId inode);
+  void release_directory(InodeId inode);
+
   // Files. Every open is released once.
   OperationId open(InodeId inode, OpenFlags flags, Done<OpenedFile> done);
   void release(HandleId handle);

@@ -51,7 +51,7 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
        done = tracked(id, std::move(done))](auto reply, MonoTime sent_at) {
         if (!reply) {
           doubt_names(parent, reply.code());
-          done(std::move(reply).error());
+          done(error_in(parent, std::move(reply).error()));
           return;
         }
         const InodeId inode = reply->attributes.inode;

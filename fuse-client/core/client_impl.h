@@ -58,6 +58,8 @@ class Client::Impl {
   OperationId set_xattr(SetXattrRequest request, Done<Unit> done);
   OperationId list_xattrs(ListXattrsRequest request, Done<std::vector<std::string>> done);
   OperationId remove_xattr(RemoveXattrRequest request, Done<Unit> done);
+  void open_directory(InodeId inode);
+  void release_directory(InodeId inode);
   OperationId open(InodeId inode, OpenFlags flags, Done<OpenedFile> done);
   void release(HandleId handle);
   OperationId read(HandleId handle, std::uint64_t offset, std::uint32_t size_bytes,
@@ -137,11 +139,7 @@ class Client::Impl {
                       Done<T> done) {
     const OperationId id = begin(name, request.inode);
     ask(id, request, [done = tracked(id, std::move(done)), field](auto reply, MonoTime) {
-      if (reply) {
-        done(std::move((*reply).*field));
-      } else {
-        done(std::move(reply).error());
-      }
+      done(reply ? Result<T>(std::move((*reply).*field)) : Result<T>(std::move(reply).error()));
     });
     return id;
   }
@@ -171,6 +169,7 @@ class Client::Impl {
   void learn_own_name(InodeId directory, const std::string& name, InodeId inode, const Told& told);
   void learn_renamed(const RenameRequest& request, const RenameReply& reply, const Told& told);
   void doubt_names(InodeId directory, ErrorCode code);
+  Error error_in(InodeId directory, Error error) const;
   void name_removed(InodeId inode, std::uint32_t link_count, bool is_open_elsewhere);
   OperationId change_xattrs(InodeId inode, Done<Unit> done, auto request);
 

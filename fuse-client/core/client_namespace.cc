@@ -85,7 +85,7 @@ void Client::Impl::lookup_step(OperationId id, const LookupRequest& request,
                                Done<Attributes> done) {
   ask(id, request, [this, id, request, done = std::move(done)](auto reply, MonoTime sent_at) {
     if (!reply) {
-      done(std::move(reply).error());
+      done(error_in(request.parent, std::move(reply).error()));
       return;
     }
     const Told told = master_.leases().told(sent_at, reply->lease);
@@ -127,7 +127,12 @@ void Client::Impl::fetch_attributes(OperationId id, InodeId inode, Done<Attribut
                                     bool after_pins) {
   const auto answered = [this, inode, done = std::move(done)](auto reply, MonoTime sent_at) {
     if (!reply) {
-      if (reply.code() == ErrorCode::kStale) {
+      const bool is_gone = reply.code() == ErrorCode::kStale;
+      if (const auto removed = inodes_.removed_directory(inode); is_gone && removed) {
+        done(*removed);
+        return;
+      }
+      if (is_gone) {
         inodes_.erase(inode);
       }
       done(std::move(reply).error());
@@ -234,7 +239,7 @@ OperationId Client::Impl::make(CreateRequest request, Done<Attributes> done) {
           auto reply, MonoTime sent_at) {
         if (!reply) {
           doubt_names(parent, reply.code());
-          done(std::move(reply).error());
+          done(error_in(parent, std::move(reply).error()));
           return;
         }
         learn_name(parent, name, *reply, sent_at);
@@ -283,7 +288,20 @@ void Client::Impl::learn_directory(InodeId directory, const std::optional<Attrib
   }
 }
 
+// Why something in the directory was not found or made. No path leads to what was freed long ago:
+// to walk one again, as kStale has it, would not help who works there.
+Error Client::Impl::error_in(InodeId directory, Error error) const {
+  return error.code == ErrorCode::kStale && inodes_.removed_directory(directory)
+             ? make_error(ErrorCode::kNotFound)
+             : std::move(error);
+}
+
 void Client::Impl::name_removed(InodeId inode, std::uint32_t link_count, bool is_open_elsewhere) {
+  const Attributes* known = inodes_.attributes(inode);
+  if (known != nullptr && known->is_directory()) {
+    inodes_.directory_removed(inode);
+    return;
+  }
   inodes_.expire(inode);
   if (link_count > 0 || is_open_elsewhere) {
     return;
@@ -336,7 +354,7 @@ OperationId Client::Impl::remove_directory(RemoveDirectoryRequest request, Done<
         const Told told = master_.leases().told(sent_at, reply->lease);
         learn_directory(parent, reply->parent, told);
         learn_own_name(parent, name, InodeId{}, told);
-        inodes_.erase(reply->inode);
+        inodes_.directory_removed(reply->inode);
         done(ok());
       });
   return id;
@@ -431,6 +449,16 @@ OperationId Client::Impl::read_directory(ReadDirectoryRequest request,
         done(std::move(*reply));
       });
   return id;
+}
+
+void Client::Impl::open_directory(InodeId inode) {
+  master_.pin_directory(inode);
+  inodes_.hold(inode);
+}
+
+void Client::Impl::release_directory(InodeId inode) {
+  master_.unpin(inode);
+  inodes_.release(inode);
 }
 
 OperationId Client::Impl::stat_filesystem(StatFilesystemRequest request,

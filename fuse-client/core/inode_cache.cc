@@ -284,6 +284,14 @@ void InodeCache::erase(InodeId inode) {
   clear_windows(place->second);
 }
 
+void InodeCache::directory_removed(InodeId inode) {
+  if (events_.is_in_kernel(inode)) {
+    expire_if_known(inode);
+  } else {
+    erase(inode);
+  }
+}
+
 void InodeCache::expire_all() {
   all_valid_from_ = scheduler_.now();
   std::vector<InodeId> held;
@@ -342,6 +350,17 @@ const InodeCache::Entry* InodeCache::find(InodeId inode) const {
 const Attributes* InodeCache::attributes(InodeId inode) const {
   const Entry* entry = find(inode);
   return entry == nullptr ? nullptr : &entry->attributes;
+}
+
+std::optional<Attributes> InodeCache::removed_directory(InodeId inode) const {
+  const Entry* entry = find(inode);
+  const bool is_in_use = entry != nullptr && (entry->hold_count > 0 || events_.is_in_kernel(inode));
+  if (!is_in_use || !entry->attributes.is_directory()) {
+    return std::nullopt;
+  }
+  Attributes removed = entry->attributes;
+  removed.link_count = 0;
+  return removed;
 }
 
 bool InodeCache::is_fresh(InodeId inode) const {

@@ -77,6 +77,9 @@ class InodeCache {
   void drop_extents(InodeId inode);
   // The inode is gone.
   void erase(InodeId inode);
+  // The same of a directory, but what is known of it stays while programs may have it open, or work
+  // in it: see removed_directory.
+  void directory_removed(InodeId inode);
   // The master may know less than it said (it restarted): nothing it said counts any more.
   void expire_all();
   // The kernel does not know the inode any more. What is fresh of it stays.
@@ -103,6 +106,8 @@ class InodeCache {
   bool is_fresh(InodeId inode) const;  // attributes, and the extents as far as they are known
   // Whether size and data version are of `since` or later.
   bool is_data_as_of(InodeId inode, MonoTime since) const;
+  // What is left of a directory in use that the master has freed: nobody has changed it since.
+  std::optional<Attributes> removed_directory(InodeId inode) const;
   // The extents within [begin, end), clipped to it; nothing when some of them are unknown.
   std::optional<std::vector<Extent>> extents(InodeId inode, std::uint64_t begin,
                                              std::uint64_t end) const;

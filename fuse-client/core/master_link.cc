@@ -484,6 +484,16 @@ void MasterLink::pin(InodeId inode) {
   schedule_keep_alive(kPinDelay);
 }
 
+void MasterLink::pin_directory(InodeId inode) {
+  if (++pins_[inode] > 1) {
+    return;
+  }
+  dirty_unpins_.erase(inode);
+  if (!told_.contains(inode)) {
+    directory_pins_.insert(inode);
+  }
+}
+
 bool MasterLink::pin_created(InodeId inode, std::uint64_t mark) {
   if (mark != 0 && mark == pin_mark() && !dirty_pins_.contains(inode)) {
     told_.insert(inode);
@@ -502,6 +512,7 @@ void MasterLink::unpin(InodeId inode) {
     return;
   }
   pins_.erase(pinned);
+  directory_pins_.erase(inode);
   if (told_.contains(inode) || unsure_.erase(inode) > 0) {
     dirty_unpins_.insert(inode);
     schedule_keep_alive(kUnpinDelay);
@@ -540,15 +551,18 @@ KeepAliveRequest MasterLink::next_keep_alive() {
     tell_full_ = false;
     request.full = true;
     told_.clear();
+    directory_pins_.clear();
     for (const auto& [inode, count] : pins_) {
       dirty_pins_.insert(dirty_pins_.end(), inode);
     }
   }
-  while (!dirty_pins_.empty() && request.pinned.size() < kPinsPerMessageMax) {
-    request.pinned.push_back(*dirty_pins_.begin());
-    told_.insert(*dirty_pins_.begin());
-    unsure_.erase(*dirty_pins_.begin());
-    dirty_pins_.erase(dirty_pins_.begin());
+  for (std::set<InodeId>* const untold : {&dirty_pins_, &directory_pins_}) {
+    while (!untold->empty() && request.pinned.size() < kPinsPerMessageMax) {
+      request.pinned.push_back(*untold->begin());
+      told_.insert(*untold->begin());
+      unsure_.erase(*untold->begin());
+      untold->erase(untold->begin());
+    }
   }
   while (!dirty_unpins_.empty() && request.unpinned.size() < kPinsPerMessageMax) {
     request.unpinned.push_back(*dirty_unpins_.begin());

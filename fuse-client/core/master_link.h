@@ -11,7 +11,8 @@
 // kUnsettledMax of them, or kKeptBytesMax, are not settled, and a change that can free an inode
 // (unlink, rename) waits until the master has answered for every pin made before it, since a
 // message may be lost alone and be sent again behind later ones. Pins are told within kPinDelay,
-// unpins with less hurry. At most kCallsQueuedMax calls wait here; more fail with kBusy.
+// unpins with less hurry, pins of directories with the next keep-alive: a removed one is not freed
+// before each session was heard twice. At most kCallsQueuedMax calls wait here; more are kBusy.
 #pragma once
 
 #include <functional>
@@ -70,6 +71,7 @@ class MasterLink {
 
   // Open inodes: what is pinned lives on after its last unlink. Counted: every pin has its unpin.
   void pin(InodeId inode);
+  void pin_directory(InodeId inode);  // no change waits for it
   void unpin(InodeId inode);
   // The pin of an inode that a CreateRequest with `pin` gave: not told again when the master surely
   // has it. `mark` is pin_mark() from before that call. False: the answer was long under way, the
@@ -77,8 +79,7 @@ class MasterLink {
   std::uint64_t pin_mark() const { return keep_alive_.is_set() ? 0 : keep_alives_sent_ + 1; }
   bool pin_created(InodeId inode, std::uint64_t mark);
 
-  // A new session replaced one that expired: the chunks of the old one are gone, and its locks. Any
-  // number of handlers.
+  // A new session replaced one that expired: the chunks of the old one are gone, and its locks.
   void on_new_session(std::function<void()> handler) { new_session_.push_back(std::move(handler)); }
   // The master may not know what the session holds: it was started anew.
   void on_must_tell(std::function<void()> handler) { must_tell_ = std::move(handler); }
@@ -105,7 +106,6 @@ class MasterLink {
 
  private:
   enum class State { kIdle, kOpening, kOpen, kStopped };
-
   using Call = MasterCall;
   using Calls = std::map<CallId, Call>;
 
@@ -146,7 +146,6 @@ class MasterLink {
 
   void withdraw(CallId call);
   CallOptions options_for_session() const;
-
   void schedule_keep_alive(Duration delay);
   void send_keep_alive();
   KeepAliveRequest next_keep_alive();
@@ -199,6 +198,7 @@ class MasterLink {
   std::map<InodeId, std::uint32_t> pins_;  // how often each is open here
   std::set<InodeId> told_;                 // as the master has it, or will after keep_alive_
   std::set<InodeId> dirty_pins_;           // pinned, not told
+  std::set<InodeId> directory_pins_;       // the same, without hurry
   std::set<InodeId> unsure_;               // of these, made and perhaps pinned by the master
   std::set<InodeId> dirty_unpins_;         // not pinned any more, the master may think so
   bool tell_full_ = false;

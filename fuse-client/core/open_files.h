@@ -1,4 +1,5 @@
-// What the client keeps of an open file: once for each handle, and once for each inode.
+// What the client keeps of an open file: once for each handle, and once for each inode. Of an open
+// directory it keeps nothing but the attributes (InodeCache::hold).
 #pragma once
 
 #include <cstdint>

@@ -465,7 +465,16 @@ Buffer FuseServer::request_bytes(const char* data, std::size_t size_bytes) const
 std::uint64_t FuseServer::open_directory(InodeId inode) {
   const std::uint64_t id = next_directory_++;
   directories_[id].inode = inode;
+  client_.open_directory(inode);
   return id;
+}
+
+void FuseServer::close_directory(std::uint64_t id) {
+  const auto found = directories_.find(id);
+  if (found != directories_.end()) {
+    client_.release_directory(found->second.inode);
+    directories_.erase(found);
+  }
 }
 
 OpenDirectory* FuseServer::directory(std::uint64_t id) {

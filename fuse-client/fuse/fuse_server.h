@@ -191,7 +191,7 @@ class FuseServer {
 
   std::uint64_t open_directory(InodeId inode);
   OpenDirectory* directory(std::uint64_t id);
-  void close_directory(std::uint64_t id) { directories_.erase(id); }
+  void close_directory(std::uint64_t id);
 
  private:
   FuseServer(client::Client& client, Scheduler& scheduler, Log& log, const ServerOptions& options);

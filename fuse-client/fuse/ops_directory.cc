@@ -138,7 +138,7 @@ void list(const Listing& listing) {
     return;
   }
   const std::uint64_t cookie = listing.position <= kBehindDotDot ? 0 : listing.position;
-  auto done = server.answer<ReadDirectoryReply>(
+  auto listed = server.answer<ReadDirectoryReply>(
       listing.request, [&server, listing, cookie](ReadDirectoryReply page) {
         OpenDirectory* directory = server.directory(listing.directory);
         if (directory == nullptr) {
@@ -153,6 +153,13 @@ void list(const Listing& listing) {
         directory->fetched = server.scheduler().now();
         fill_and_reply(server, listing, *directory);
       });
+  auto done = [listed](Result<ReadDirectoryReply> page) {
+    if (page.code() == ErrorCode::kStale) {
+      // It was removed, and no path led here: to walk one again would not help.
+      page = make_error(ErrorCode::kNotFound);
+    }
+    listed(std::move(page));
+  };
   server.started(listing.request,
                  server.client().read_directory(open->inode, cookie, kPageEntries, done));
 }

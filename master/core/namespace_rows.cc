@@ -133,8 +133,11 @@ Status drop_link(OpContext& context, InodeRow& inode) {
   if (attributes.link_count > 0) {
     return ok();
   }
+  // Who removes a file has told before that it has it open; of directories it tells later, like
+  // everybody else.
+  const SessionId has_told = attributes.is_directory() ? SessionId{} : context.session;
   DFS_CHECK_OK(context.store.put_orphan(
-      {.inode = attributes.inode, .since = context.now, .unlinked_by = context.session}));
+      {.inode = attributes.inode, .since = context.now, .unlinked_by = has_told}));
   context.chunks.wake_reclaimer();
   return ok();
 }

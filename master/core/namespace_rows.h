@@ -24,7 +24,7 @@ Status check_name(const std::string& name);
 Result<InodeRow> require_inode(OpContext& context, InodeId inode);
 // Also fails with kNotDirectory.
 Result<InodeRow> require_directory(OpContext& context, InodeId inode);
-// One that names can be put into: fails with kNotFound when it was removed and is only held open.
+// One that can have names: fails with kNotFound when it was removed and is only held open.
 Result<InodeRow> require_linked_directory(OpContext& context, InodeId inode);
 
 // The place of a name in a directory.

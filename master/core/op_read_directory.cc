@@ -17,7 +17,7 @@ constexpr std::size_t kEntryBytesMax = 160;
 }  // namespace
 
 Result<ReadDirectoryReply> apply(OpContext& context, const ReadDirectoryRequest& request) {
-  DFS_TRY(const InodeRow directory, require_directory(context, request.inode));
+  DFS_TRY(const InodeRow directory, require_linked_directory(context, request.inode));
   ReadDirectoryReply reply;
   reply.parent = directory.parent;
   context.grant(directory.attributes);

@@ -126,10 +126,12 @@ class Daemon:
 
 
 class Mount:
-    """Its client logs to a file in the cluster's folder, unless the options name another."""
+    """Its client logs to a file in the cluster's folder, unless the options name another. With an environment it is
+    started without mount(8), which takes parts of that away."""
 
-    def __init__(self, cluster, directory, source, options):
+    def __init__(self, cluster, directory, source, options, environment=None):
         self.cluster, self.directory, self.source, self.options = cluster, directory, source, options
+        self.environment = environment
         self.name = "client-" + os.path.relpath(directory, cluster.folder).replace("/", "-")
         self.log_path = os.path.join(cluster.folder, self.name + ".log")
         self.pid = None
@@ -139,7 +141,8 @@ class Mount:
 
     def mount(self):
         options = ["log_file=" + self.log_path, *self.options]  # the last of an option counts
-        run("mount", "-t", "fuse.dfs", self.source, self.directory, "-o", ",".join(options))
+        mount = ["mount", "-t", "fuse.dfs"] if self.environment is None else [program("dfs")]
+        run(*mount, self.source, self.directory, "-o", ",".join(options), env=self.environment)
         # Asked for now: with the master dead, asking the mount would wait for it.
         self.pid = int(os.getxattr(self.directory, "dfs.client_pid"))
         self.cluster.clients.append(os.pidfd_open(self.pid))
@@ -253,9 +256,9 @@ class Cluster:
                 return False  # the master does not answer yet
         self.wait_until(up, f"{count} servers up")
 
-    def mount(self, name="mnt", subdirectory="", options=()):
+    def mount(self, name="mnt", subdirectory="", options=(), environment=None):
         source = self.address + ("/" + subdirectory if subdirectory else "")
-        mount = Mount(self, self.make_folder(name), source, list(options))
+        mount = Mount(self, self.make_folder(name), source, list(options), environment)
         self.mounts.append(mount)
         return mount.mount()
 

@@ -1,5 +1,6 @@
 """Two mounts, other users, odd names, large directories, fstab and IPv6."""
 import errno
+import json
 import os
 import signal
 import unittest
@@ -151,6 +152,17 @@ class MountTest(ClusterTest):
         write_file(mount.path("file"), b"six", sync=True)
         mount.remount()
         self.assertEqual(read_file(mount.path("file")), b"six")
+
+    def test_servers_are_reached_by_the_name_they_advertise(self):
+        cluster = self.new_cluster(servers=2, server_options=("--advertise", "localhost"))
+        nodes = json.loads(cluster.admin("node", "list", "--json").stdout)["nodes"]
+        self.assertEqual(sorted(node["address"] for node in nodes),
+                         sorted(address.replace("127.0.0.1", "localhost") for address in cluster.addresses))
+        mount = cluster.mount()
+        write_file(mount.path("file"), pattern("advertised", 1 << 20), sync=True)
+        mount.remount()
+        self.assertEqual(read_file(mount.path("file")), pattern("advertised", 1 << 20))
+        cluster.wait_until(lambda: cluster.admin("fsck", "--json", check=False).returncode == 0, "fsck finds nothing")
 
     def test_sigterm_flushes_and_unmounts(self):
         cluster = self.new_cluster()

@@ -336,7 +336,11 @@ void FakeCluster::get_extents(const RpcRequest& request) {
 void FakeCluster::get_attributes(const RpcRequest& request) {
   const auto body = decode_body<GetAttributesRequest>(request.body);
   ASSERT_TRUE(body.has_value());
-  master_->reply(request.reply_address(), AttributesReply{attributes_of(body->inode)});
+  if (files[body->inode].is_gone) {
+    master_->fail(request.reply_address(), make_error(ErrorCode::kStale));
+  } else {
+    master_->reply(request.reply_address(), AttributesReply{attributes_of(body->inode)});
+  }
 }
 
 void FakeCluster::take_write_lease(const RpcRequest& request) {

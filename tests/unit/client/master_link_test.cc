@@ -133,6 +133,23 @@ TEST_F(MasterLinkTest, an_unlink_waits_until_the_pins_before_it_are_confirmed) {
   EXPECT_TRUE(answered(2));
 }
 
+// `find` opens many for a moment each, and the master waits for two keep-alives anyway.
+TEST_F(MasterLinkTest, nothing_hurries_or_waits_for_the_pin_of_a_directory) {
+  start();
+  link_.pin_directory(InodeId{5});
+  link_.pin_directory(InodeId{6});
+  link_.unpin(InodeId{6});
+  call(UnlinkRequest{});
+  call(RemoveDirectoryRequest{});
+  ASSERT_TRUE(answered(2));
+  EXPECT_EQ(seen(MessageType::kKeepAlive), 0u);
+  ASSERT_TRUE(run_until([&] { return !keep_alives_.empty(); }));
+  EXPECT_EQ(keep_alives_[0].pinned, std::vector{InodeId{5}});
+  link_.unpin(InodeId{5});
+  ASSERT_TRUE(run_until([&] { return keep_alives_.size() == 2; }));
+  EXPECT_EQ(keep_alives_[1].unpinned, std::vector{InodeId{5}});
+}
+
 TEST_F(MasterLinkTest, a_question_whether_a_pinned_inode_is_there_waits_for_its_pin) {
   start();
   is_silent_to_keep_alives_ = true;

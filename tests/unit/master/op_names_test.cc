@@ -131,20 +131,6 @@ TEST_F(OpRemoveDirectory, removes_an_empty_directory_only) {
   EXPECT_EQ(remove_directory("x", InodeId{999}).code(), ErrorCode::kStale);
 }
 
-TEST_F(OpRemoveDirectory, one_that_is_held_open_stays_listable_and_empty) {
-  const InodeId directory = client->make_directory("d");
-  ASSERT_TRUE(client->keep_alive({directory}, {}));
-  ASSERT_TRUE(remove_directory("d"));
-  for (int i = 0; i < 6; ++i) {
-    run_for(std::chrono::seconds(10));
-    ASSERT_TRUE(client->keep_alive({}, {}));
-  }
-  const auto page = list(directory, 0);
-  ASSERT_TRUE(page);
-  EXPECT_TRUE(page->entries.empty());
-  EXPECT_EQ(client->attributes(directory).link_count, 0u);
-}
-
 TEST_F(OpReadDirectory, an_empty_directory_has_an_end_and_a_parent) {
   const InodeId directory = client->make_directory("d");
   const auto page = list(directory, 0);

@@ -87,6 +87,37 @@ TEST_F(Reclaim, a_pinned_orphan_is_kept_until_it_is_closed) {
   EXPECT_TRUE(wait_until_no_replicas(seconds(5)));
 }
 
+// Also the one who removes it tells of its open directories with the next keep-alive only.
+TEST_F(Reclaim, a_removed_directory_is_kept_until_all_have_told_and_closed_it) {
+  const InodeId directory = client->make_directory("d");
+  const auto wait = [&] { run_for(seconds(3)); };
+  ASSERT_TRUE(client->keep_alive({}, {}));
+  wait();
+  ASSERT_TRUE(client->change(RemoveDirectoryRequest{.parent = kRootInode, .name = "d"}));
+  ASSERT_TRUE(client->keep_alive({}, {}));  // was sent before it was opened
+  wait();
+  ASSERT_TRUE(client->keep_alive({directory}, {}));
+  for (int i = 0; i < 3; ++i) {
+    wait();
+    ASSERT_TRUE(client->keep_alive({}, {}));
+  }
+  const Attributes removed = client->attributes(directory);
+  EXPECT_TRUE(removed.is_directory());
+  EXPECT_EQ(removed.link_count, 0u);
+  EXPECT_EQ(client->ask(ReadDirectoryRequest{directory}).code(), ErrorCode::kNotFound);
+  EXPECT_EQ(client->change(create_request(directory, "f", kModeRegular | 0644)).code(),
+            ErrorCode::kNotFound);
+  SetAttributesRequest change;
+  change.inode = directory;
+  change.mode = 0700;
+  const auto changed = client->change(change);
+  ASSERT_TRUE(changed);
+  EXPECT_EQ(changed->attributes.mode, kModeDirectory | 0700);
+  ASSERT_TRUE(client->keep_alive({}, {directory}));
+  EXPECT_TRUE(events.run_until([&] { return *store().orphan_count() == 0; }, seconds(5)));
+  EXPECT_FALSE(*store().inode(directory));
+}
+
 TEST_F(Reclaim, a_huge_file_is_freed_in_slices_that_let_requests_through) {
   const InodeId file = client->make_file("huge");
   const auto chunk = open_chunk();

@@ -271,6 +271,11 @@ TEST_F(Orphans, a_replaced_file_and_a_removed_directory_are_freed_too) {
   ASSERT_TRUE(client->change(RemoveDirectoryRequest{.parent = kRootInode, .name = "d"}));
   run_for(seconds(2));
   EXPECT_FALSE(exists(replaced));
+  for (int i = 0; i < 2; ++i) {  // its own pins of directories may come as late
+    EXPECT_TRUE(exists(directory));
+    ASSERT_TRUE(client->keep_alive({}, {}));
+    run_for(seconds(1));
+  }
   EXPECT_FALSE(exists(directory));
   EXPECT_EQ(*store().counter(Counter::kInodes), 2u);
 }
