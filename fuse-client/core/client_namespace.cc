@@ -201,8 +201,10 @@ void Client::Impl::change_attributes(OperationId id, const AttributeChange& chan
     if (change.size_bytes) {
       write_back_.make_cut(change.inode, *change.size_bytes);
     }
+    const LeaseLink& leases = master_.leases();
     inodes_.learn_change(reply->attributes, reply->data_version_before,
-                         master_.leases().told(sent_at, reply->lease));
+                         change.size_bytes ? leases.told(sent_at, reply->lease)
+                                           : leases.told_besides(sent_at, reply->lease));
     answer_changed(id, reply->attributes, done);
   });
 }
@@ -248,7 +250,7 @@ OperationId Client::Impl::make(CreateRequest request, Done<Attributes> done) {
 
 void Client::Impl::learn_name(InodeId directory, const std::string& name, const EntryReply& reply,
                               MonoTime sent_at) {
-  const Told told = master_.leases().told(sent_at, reply.lease);
+  const Told told = master_.leases().told_besides(sent_at, reply.lease);
   learn_directory(directory, reply.parent, told);
   inodes_.learn_entry(reply, told);
   learn_own_name(directory, name, reply.attributes.inode, told);
@@ -262,6 +264,7 @@ void Client::Impl::learn_own_name(InodeId directory, const std::string& name, In
     inodes_.keep_lease(directory);
   }
   names_.changed(directory, name, inode, told);
+  own_changes_.name_changes(directory, name);
 }
 
 // An error that says why is the master's, which has changed nothing.
@@ -355,7 +358,7 @@ OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
           done(std::move(reply).error());
           return;
         }
-        const Told told = master_.leases().told(sent_at, reply->lease);
+        const Told told = master_.leases().told_besides(sent_at, reply->lease);
         for (const Attributes& attributes : reply->changed) {
           inodes_.learn_changed(attributes, told);
         }
@@ -425,7 +428,8 @@ OperationId Client::Impl::read_directory(ReadDirectoryRequest request,
         }
         names_.learn_page(request.inode, request.cookie, *reply, told);
         for (DirectoryEntry& entry : reply->entries) {
-          inodes_.learn(entry.attributes, {told.sent_at, told.is_leased && !entry.is_written});
+          inodes_.learn(entry.attributes,
+                        {told.sent_at, told.is_leased && !entry.is_written, !entry.is_written});
           entry.attributes = current(entry.attributes);
         }
         done(std::move(*reply));

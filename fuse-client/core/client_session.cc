@@ -297,11 +297,11 @@ void Client::Impl::settle(const std::vector<LeaseChange>& settled, std::function
 void Client::Impl::drop_kept(const std::vector<LeaseChange>& changes,
                              std::function<void()> dropped) {
   for (const LeaseChange& change : changes) {
-    for (const std::string& name : change.names) {
-      names_.forget_name(change.inode, name);
-    }
-    for (const std::string& name : change.new_names) {
-      names_.forget_name(change.inode, name);
+    for (const auto* names : {&change.names, &change.new_names}) {
+      for (const std::string& name : *names) {
+        names_.forget_name(change.inode, name);
+        own_changes_.name_changes(change.inode, name);
+      }
     }
     if (change.contents) {
       inodes_.begin_ending_lease(change.inode);
