@@ -36,7 +36,7 @@ void Client::Impl::note_access(Handle& file) {
   master_.call(request, [this, inode, sent_at](Result<AttributesReply> reply) {
     accesses_.erase(inode);
     if (reply) {
-      inodes_.learn(reply->attributes, master_.leases().told(sent_at, reply->lease));
+      inodes_.learn(reply->attributes, master_.leases().told_besides(sent_at, reply->lease));
     } else {
       world_.log.debug("the time of an access was not noted inode=" + std::to_string(inode.value) +
                        " error=" + error_code_name(reply.code()));

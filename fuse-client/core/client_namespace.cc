@@ -206,8 +206,10 @@ void Client::Impl::change_attributes(OperationId id, const AttributeChange& chan
     if (change.size_bytes) {
       write_back_.make_cut(change.inode, *change.size_bytes);
     }
+    const LeaseLink& leases = master_.leases();
     inodes_.learn_change(reply->attributes, reply->data_version_before,
-                         master_.leases().told(sent_at, reply->lease));
+                         change.size_bytes ? leases.told(sent_at, reply->lease)
+                                           : leases.told_besides(sent_at, reply->lease));
     answer_changed(id, reply->attributes, done);
   });
 }
@@ -253,7 +255,7 @@ OperationId Client::Impl::make(CreateRequest request, Done<Attributes> done) {
 
 void Client::Impl::learn_name(InodeId directory, const std::string& name, const EntryReply& reply,
                               MonoTime sent_at) {
-  const Told told = master_.leases().told(sent_at, reply.lease);
+  const Told told = master_.leases().told_besides(sent_at, reply.lease);
   learn_directory(directory, reply.parent, told);
   inodes_.learn_entry(reply, told);
   learn_own_name(directory, name, reply.attributes.inode, told);
@@ -267,6 +269,7 @@ void Client::Impl::learn_own_name(InodeId directory, const std::string& name, In
     inodes_.keep_lease(directory);
   }
   names_.changed(directory, name, inode, told);
+  own_changes_.name_changes(directory, name);
 }
 
 // An error that says why is the master's, which has changed nothing.
@@ -373,7 +376,7 @@ OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
           done(std::move(reply).error());
           return;
         }
-        const Told told = master_.leases().told(sent_at, reply->lease);
+        const Told told = master_.leases().told_besides(sent_at, reply->lease);
         for (const Attributes& attributes : reply->changed) {
           inodes_.learn_changed(attributes, told);
         }
@@ -443,7 +446,8 @@ OperationId Client::Impl::read_directory(ReadDirectoryRequest request,
         }
         names_.learn_page(request.inode, request.cookie, *reply, told);
         for (DirectoryEntry& entry : reply->entries) {
-          inodes_.learn(entry.attributes, {told.sent_at, told.is_leased && !entry.is_written});
+          inodes_.learn(entry.attributes,
+                        {told.sent_at, told.is_leased && !entry.is_written, !entry.is_written});
           entry.attributes = current(entry.attributes);
         }
         done(std::move(*reply));

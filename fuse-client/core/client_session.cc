@@ -58,7 +58,8 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
       write_back_(world, master_, chunkservers_, memory_,
                   {.flush_age = options_.flush_age, .write_wait = options_.write_wait},
                   write_back_events()),
-      lease_settler_(world.scheduler, events_, inodes_, names_, write_leases_, write_back_),
+      lease_settler_(world.scheduler, events_, inodes_, names_, own_changes_, write_leases_,
+                     write_back_),
       reader_(
           world, master_, write_back_, inodes_, lease_settler_,
           [this](InodeId inode) { return may_answer(inode); }, blocks_, options_.write_wait),

@@ -51,7 +51,8 @@ struct FileState {
   std::vector<HeldFlush> held_flushes;
   std::vector<Task> decided;   // whoever asks for what may be void
   bool is_committing = false;  // commits of one file go one after the other
-  // Bytes that were discarded are in the commit under way: it is waited for as if they were not.
+  // Bytes that were discarded or lost are in the commit under way: it is waited for as if they
+  // were not.
   bool is_discarded_committing = false;
   bool is_commit_held = false;  // a window must be rewritten first
   bool is_rewriting = false;    // a window is being read to be rewritten

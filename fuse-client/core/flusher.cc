@@ -5,8 +5,6 @@
 
 namespace dfs::client {
 
-using State = FlightBlock::State;
-
 Flusher::Flusher(World world, MasterLink& master, ChunkLinks& links, MemoryBudget& memory,
                  const WriteBackOptions& options, const WriteBackEvents& events,
                  std::function<void(const StoragePolicy&, const Status&)> room_answered)
@@ -353,17 +351,9 @@ void Flusher::discard(InodeId inode) {
   }
   rewriter_.cancel(inode);
   file->dirty.cut(0);
-  const std::deque<FlightBlockPtr> flight = file->dirty.flight();
-  for (const FlightBlockPtr& block : flight) {
-    if (block->state == State::kCommitting) {
-      file->is_discarded_committing = true;
-      file->dirty.drop(block);  // its chunk is told when the commit was answered
-    } else {
-      drop(*file, {block});
-    }
-  }
+  const std::deque<FlightBlockPtr>& flight = file->dirty.flight();
+  drop(*file, std::vector<FlightBlockPtr>(flight.begin(), flight.end()));
   clear_age(*file);
-  update_counts(*file);
   if (!file->is_discarded_committing) {
     for (FlushWaiter& waiter : std::exchange(file->waiters, {})) {
       world_.scheduler.post(lifetime_.guard([done = std::move(waiter.done)] { done(ok()); }));

@@ -68,7 +68,7 @@ void Flusher::commit_answered(CommitPart part, Result<FileCommitResult> result) 
   std::vector<FlightBlockPtr> kept;
   for (const FlightBlockPtr& block : part.blocks) {
     if (block->is_dropped) {
-      pool_.settle(block->chunk);  // discarded meanwhile
+      pool_.settle(block->chunk);  // discarded or lost meanwhile
     } else {
       block->state = State::kStable;
       kept.push_back(block);
@@ -185,7 +185,11 @@ void Flusher::rewritten(FileState& file) {
 
 void Flusher::drop(FileState& file, const std::vector<FlightBlockPtr>& blocks) {
   for (const FlightBlockPtr& block : blocks) {
-    placer_.release(file, block);
+    if (block->state == State::kCommitting) {
+      file.is_discarded_committing = true;  // its chunk is told when the commit was answered
+    } else {
+      placer_.release(file, block);
+    }
     file.dirty.drop(block);
   }
   update_counts(file);

@@ -56,8 +56,7 @@ void InodeCache::take(Entry& entry, const Attributes& attributes, const Told& to
   entry.is_known = true;
   entry.fetched_at = told.sent_at;
   entry.received_at = scheduler_.now();
-  entry.data_at = std::max(entry.data_at, told.sent_at);
-  note_lease(entry, attributes.inode, told);
+  note_told(entry, attributes.inode, told);
   if (attributes.size_bytes == 0) {
     entry.is_complete = true;
   }
@@ -121,8 +120,7 @@ void InodeCache::take_own(Entry& entry, const Attributes& attributes, const Told
   entry.attributes = attributes;
   entry.fetched_at = told.sent_at;
   entry.received_at = scheduler_.now();
-  entry.data_at = std::max(entry.data_at, told.sent_at);
-  note_lease(entry, attributes.inode, told);
+  note_told(entry, attributes.inode, told);
 }
 
 void InodeCache::learn_change(const Attributes& attributes, std::uint64_t version_before,
@@ -191,7 +189,10 @@ bool InodeCache::is_outdated_by(const Attributes& answered) const {
            (answered.data_version == known->data_version && answered.ctime >= known->ctime)));
 }
 
-void InodeCache::note_lease(Entry& entry, InodeId inode, const Told& told) {
+void InodeCache::note_told(Entry& entry, InodeId inode, const Told& told) {
+  if (told.is_settled) {
+    entry.data_at = std::max(entry.data_at, told.sent_at);
+  }
   entry.is_leased = told.is_leased;
   if (told.is_leased) {
     leases_.insert(inode);

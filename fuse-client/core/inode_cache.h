@@ -151,7 +151,7 @@ class InodeCache {
   MonoTime latest_question(const Entry& entry) const;  // whose answer counts
   void make_old(Entry& entry);
   static void note_dropped_pages(Entry& entry);
-  void note_lease(Entry& entry, InodeId inode, const Told& told);
+  void note_told(Entry& entry, InodeId inode, const Told& told);
   void take(Entry& entry, const Attributes& attributes, const Told& told);
   void take_own(Entry& entry, const Attributes& attributes, const Told& told);
   void pages_changed(Entry& entry, InodeId inode);

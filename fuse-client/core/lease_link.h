@@ -62,6 +62,11 @@ class LeaseLink {
   Told told(MonoTime sent_at, std::uint64_t lease) const {
     return {sent_at, lease != 0 && lease == received_ && !is_reclaiming_ && given_up_.empty()};
   }
+  // The same of what a change tells besides its own outcome: it waits for no writers.
+  Told told_besides(MonoTime sent_at, std::uint64_t lease) const {
+    const bool is_leased = told(sent_at, lease).is_leased;
+    return {sent_at, is_leased, is_leased};
+  }
   const LeaseTerm& term() const { return term_; }
 
   // A session was opened, by a request sent then.

@@ -16,6 +16,9 @@ namespace dfs::client {
 struct Told {
   MonoTime sent_at{};      // when it was asked
   bool is_leased = false;  // it may be kept until a notice, or the end of the term
+  // Size and contents, too, are what they were since: what other clients had written was stored
+  // first. So in answers to questions, and under a lease.
+  bool is_settled = true;
 };
 
 class LeaseTerm {

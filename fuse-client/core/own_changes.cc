@@ -29,12 +29,21 @@ void OwnChanges::begin(const ConcernedByChange& what) {
 void OwnChanges::end(const ConcernedByChange& what) {
   for (const auto& name : what.names) {
     count_down(names_, name);
+    if (!names_.contains(name)) {
+      changed_names_.erase(name);
+    }
   }
   for (const InodeId inode : what.inodes) {
     count_down(what.changes_links ? linked_ : inodes_, inode);
   }
   DFS_ASSERT(!what.any_inode || any_inode_ > 0);
   any_inode_ -= what.any_inode ? 1 : 0;
+}
+
+void OwnChanges::name_changes(InodeId directory, const std::string& name) {
+  if (concern(directory, name)) {
+    changed_names_.emplace(directory, name);
+  }
 }
 
 }  // namespace dfs::client

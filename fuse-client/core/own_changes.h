@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,9 +31,14 @@ class OwnChanges {
  public:
   void begin(const ConcernedByChange& what);
   void end(const ConcernedByChange& what);
+  // Another change, of this client or not, made the name stand for something else. What is under
+  // way may come after it, and then concerns that.
+  void name_changes(InodeId directory, const std::string& name);
 
   bool concern(InodeId inode) const { return concern_links_of(inode) || inodes_.contains(inode); }
-  bool concern_links_of(InodeId inode) const { return any_inode_ > 0 || linked_.contains(inode); }
+  bool concern_links_of(InodeId inode) const {
+    return any_inode_ > 0 || !changed_names_.empty() || linked_.contains(inode);
+  }
   bool concern(InodeId directory, const std::string& name) const {
     return !names_.empty() && names_.contains({directory, name});
   }
@@ -40,6 +46,7 @@ class OwnChanges {
  private:
   // How many changes under way concern each.
   std::map<std::pair<InodeId, std::string>, std::uint32_t> names_;
+  std::set<std::pair<InodeId, std::string>> changed_names_;  // of these, since it began
   std::map<InodeId, std::uint32_t> inodes_;
   std::map<InodeId, std::uint32_t> linked_;
   std::uint32_t any_inode_ = 0;

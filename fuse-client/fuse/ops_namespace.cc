@@ -167,14 +167,35 @@ void op_symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const
 
 void op_unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
   FuseServer& server = server_of(request);
-  server.started(request, server.client().unlink(server.from_kernel(parent), name,
-                                                 server.answer_unit(request)));
+  const InodeId directory = server.from_kernel(parent);
+  const std::string removed = name;
+  if_may_remove(server, request, directory, removed, [&server, request, directory, removed] {
+    server.started(request,
+                   server.client().unlink(directory, removed, server.answer_unit(request)));
+  });
 }
 
 void op_rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
   FuseServer& server = server_of(request);
-  server.started(request, server.client().remove_directory(server.from_kernel(parent), name,
-                                                           server.answer_unit(request)));
+  const InodeId directory = server.from_kernel(parent);
+  const std::string removed = name;
+  if_may_remove(server, request, directory, removed, [&server, request, directory, removed] {
+    server.started(
+        request, server.client().remove_directory(directory, removed, server.answer_unit(request)));
+  });
+}
+
+// What the new name stood for the kernel has just asked for, unless it is an exchange.
+void if_may_rename(FuseServer& server, fuse_req_t request, const RenameRequest& rename, Task go) {
+  const bool is_exchange = rename.mode == static_cast<std::uint8_t>(RenameMode::kExchange);
+  if_may_remove(server, request, rename.parent, rename.name,
+                [&server, request, rename, is_exchange, go = std::move(go)] {
+                  if (is_exchange) {
+                    if_may_remove(server, request, rename.new_parent, rename.new_name, go);
+                  } else {
+                    go();
+                  }
+                });
 }
 
 void op_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
@@ -199,12 +220,14 @@ void op_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino
                        .leaves_whiteout = leaves_whiteout,
                        .uid = fuse_req_ctx(request)->uid,
                        .gid = fuse_req_ctx(request)->gid};
-  auto done = server.answer<Unit>(request, [&server, request, rename](Unit) {
+  const auto done = server.answer<Unit>(request, [&server, request, rename](Unit) {
     const bool is_exchange = rename.mode == static_cast<std::uint8_t>(RenameMode::kExchange);
     server.renamed(rename, is_exchange);
     fuse_reply_err(request, 0);
   });
-  server.started(request, server.client().rename(std::move(rename), std::move(done)));
+  if_may_rename(server, request, rename, [&server, request, rename, done] {
+    server.started(request, server.client().rename(rename, done));
+  });
 }
 
 void op_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_parent, const char* new_name) {

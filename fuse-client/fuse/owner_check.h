@@ -1,10 +1,12 @@
 // What only the owner of an inode may do is checked again, by its attributes as they are.
 //
 // The kernel has allowed it, but by the owner that it was last told of: before it changes
-// attributes it asks for none, whatever has been invalidated. Root is not asked about.
+// attributes or removes a name it asks for none, whatever has been invalidated. Root is not asked
+// about.
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "common/scheduler.h"
 #include "fuse-client/core/client.h"
@@ -21,5 +23,9 @@ void if_owner(FuseServer& server, fuse_req_t request, const client::AttributeCha
               Task go);
 // The same for a change of an access control list.
 void if_owner(FuseServer& server, fuse_req_t request, InodeId inode, Task go);
+// The same for the removal of a name: in a directory with the sticky bit it is for the owner of the
+// directory, or of what the name stands for.
+void if_may_remove(FuseServer& server, fuse_req_t request, InodeId directory,
+                   const std::string& name, Task go);
 
 }  // namespace dfs::fuse

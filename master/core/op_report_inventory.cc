@@ -76,20 +76,19 @@ Status Comparison::present(const ReplicaRow& row, const ChunkRow& chunk, const R
   if (chunk.state != ChunkState::kSealed) {
     return ok();  // appends may be under way; when it is sealed, its length will be asked for
   }
-  if (info.length_bytes < chunk.length_bytes) {
-    return mark(row, ReplicaRowState::kDamaged, "it is shorter than the chunk.");
-  }
   if (info.sealed && info.length_bytes != chunk.length_bytes) {
     return mark(row, ReplicaRowState::kDamaged, "it was sealed at another length.");
   }
   if (!info.sealed) {
+    // If it is too short, this says so. The report can be older than the last append.
     ReplicaSettler& settler = context_.chunks.settler();
     // After the commit: the row may have become sealed in this very batch.
     context_.after_commit(
         [&settler, replica = SealedReplica{chunk.chunk, row.node, chunk.epoch,
                                            chunk.length_bytes}] { settler.settle(replica); });
   }
-  return row.state == ReplicaRowState::kMissing
+  const bool is_whole = info.length_bytes >= chunk.length_bytes;
+  return row.state == ReplicaRowState::kMissing && is_whole
              ? mark(row, ReplicaRowState::kGood, "its server has it again.")
              : ok();
 }

@@ -1,4 +1,5 @@
 """Two mounts: what one does to names, attributes and (once synced) contents the other sees at once."""
+import ctypes
 import os
 import random
 import signal
@@ -9,7 +10,7 @@ import time
 import unittest
 
 from cluster import ClusterTest, run
-from test_posix import identity
+from test_posix import LIBC, identity
 from trees import write_file
 
 SESSION_TIMEOUT_S = 15
@@ -17,6 +18,11 @@ SESSION_TIMEOUT_S = 15
 
 def acl_of(*entries):
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, bits, 0xffffffff) for tag, bits in entries)
+
+
+def exchange(path, other):
+    if LIBC.renameat2(-100, os.fsencode(path), -100, os.fsencode(other), 2) != 0:
+        raise OSError(ctypes.get_errno(), path)
 
 
 class CoherenceTest(ClusterTest):
@@ -72,6 +78,46 @@ class CoherenceTest(ClusterTest):
                     self.assertEqual(os.stat(path).st_uid, 1002)
                     with identity(1002):
                         change(target)
+
+    def test_who_is_no_longer_the_owner_may_not_remove_from_a_sticky_directory(self):
+        # The kernel asks for no attributes before it removes a name that it knows.
+        os.chmod(self.cluster.folder, 0o755)
+        os.mkdir(self.one.path("d"))
+        os.chmod(self.one.path("d"), 0o1777)
+        other = self.two.path("d/other")
+        write_file(other, b"")
+        os.chown(other, 1001, 1001)
+        changes = [(write_file, os.unlink), (lambda f, _: os.mkdir(f), os.rmdir),
+                   (write_file, lambda f: os.rename(f, f + "2")), (write_file, lambda f: exchange(other, f))]
+        for number, (make, change) in enumerate(changes):
+            theirs, path = self.one.path(f"d/{number}"), self.two.path(f"d/{number}")
+            make(theirs, b"")
+            os.chown(theirs, 1001, 1001)
+            self.assertEqual(os.stat(path).st_uid, 1001)
+            os.chown(theirs, 1002, 1002)
+            with identity(1001), self.assertRaises(PermissionError):
+                change(path)
+            self.assertEqual(os.stat(path).st_uid, 1002)
+            os.chown(other, 1002, 1002)
+            with identity(1002):
+                change(path)
+            os.chown(other, 1001, 1001)
+
+    def test_a_directory_that_others_close_is_closed_at_once(self):
+        os.chmod(self.cluster.folder, 0o755)
+        os.mkdir(self.one.path("d"))
+        path = self.two.path("d/f")
+        for _ in range(3):
+            os.chmod(self.one.path("d"), 0o777)
+            with identity(1001):
+                write_file(path, b"")
+            os.chmod(self.one.path("d"), 0o755)
+            with identity(1001):
+                self.assertRaises(PermissionError, write_file, self.two.path("d/g"), b"")
+                self.assertRaises(PermissionError, os.unlink, path)
+            os.chmod(self.one.path("d"), 0o777)
+            with identity(1001):
+                os.unlink(path)
 
     def test_who_has_the_capability_need_not_be_the_owner(self):
         os.chmod(self.cluster.folder, 0o755)

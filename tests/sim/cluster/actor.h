@@ -192,6 +192,8 @@ class Actor {
   std::optional<NodeKey> random_node(bool (TreeNode::*is_wanted)() const);
   std::optional<OpenFile> random_file(bool writable);
   std::string random_name();
+  std::string random_xattr();  // a name of one, or of an ACL
+  std::string random_acl();
   // A directory and a name in it, mostly one that exists.
   std::pair<NodeKey, std::string> random_entry();
   std::string random_data(std::uint64_t size_bytes);

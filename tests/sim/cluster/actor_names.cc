@@ -2,6 +2,7 @@
 #include <tuple>
 
 #include "tests/sim/cluster/actor.h"
+#include "tests/sim/cluster/model_acl.h"
 
 namespace dfs::sim {
 namespace {
@@ -12,6 +13,7 @@ constexpr std::size_t kNodesMax = 60;
 
 // Not set-uid and set-gid: what a write does to them is another test's subject.
 constexpr std::uint32_t kModeChoices[] = {0644, 0600, 0755, 0400, 01777};
+constexpr std::uint32_t kUmaskChoices[] = {0, 022, 077};
 
 }  // namespace
 
@@ -34,6 +36,7 @@ void Actor::op_create() {
   arguments.mode = change.mode;
   arguments.uid = change.uid;
   arguments.gid = change.gid;
+  arguments.umask = change.umask = kUmaskChoices[random_.below(3)];
   const NodeKey key = change.node;
   begin_change(change, "create " + model_.tree().path(change.parent, change.name));
   ask_client([this, arguments, exclusive, key](client::Client& client) {
@@ -76,6 +79,7 @@ void Actor::op_make() {
   arguments.mode = change.mode;
   arguments.uid = change.uid;
   arguments.gid = change.gid;
+  arguments.umask = change.umask = kUmaskChoices[random_.below(3)];
   arguments.symlink_target = change.text;
   const NodeKey key = change.node;
   begin_change(change, "make " + model_.tree().path(change.parent, change.name));
@@ -212,15 +216,16 @@ void Actor::op_set_xattr() {
   TreeChange change;
   change.kind = Kind::kSetXattr;
   change.node = node.value_or(Tree::kRoot);
-  change.text = "user." + std::to_string(random_.below(3));
-  change.value = random_data(random_.below(200));
+  change.text = random_xattr();
+  change.value = is_acl_name(change.text) ? random_acl() : random_data(random_.below(200));
   change.mode_flag = static_cast<std::uint8_t>(random_.below(3));
   SetXattrRequest request;
   request.inode = model_.inode(change.node);
   request.name = change.text;
   request.value = change.value;
   request.mode = change.mode_flag;
-  begin_change(change, "set xattr of inode " + std::to_string(request.inode.value));
+  begin_change(change,
+               "set xattr " + change.text + " of inode " + std::to_string(request.inode.value));
   ask_client([this, request](client::Client& client) {
     return client.set_xattr(
         request, answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
@@ -232,9 +237,9 @@ void Actor::op_remove_xattr() {
   TreeChange change;
   change.kind = Kind::kRemoveXattr;
   change.node = node.value_or(Tree::kRoot);
-  change.text = "user." + std::to_string(random_.below(3));
+  change.text = random_xattr();
   const InodeId inode = model_.inode(change.node);
-  begin_change(change, "remove xattr of inode " + std::to_string(inode.value));
+  begin_change(change, "remove xattr " + change.text + " of inode " + std::to_string(inode.value));
   ask_client([this, inode, name = change.text](client::Client& client) {
     return client.remove_xattr(
         inode, name, answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));

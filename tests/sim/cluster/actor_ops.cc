@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <array>
 
+#include "proto/xattr_kinds.h"
 #include "tests/sim/cluster/actor.h"
+#include "tests/sim/cluster/model_acl.h"
 
 namespace dfs::sim {
 namespace {
@@ -165,6 +167,25 @@ std::string Actor::random_name() {
     case 1: return "\xff\xfe not text";
     default: return "name" + std::to_string(number);
   }
+}
+
+std::string Actor::random_xattr() {
+  const std::uint64_t kind = random_.below(5);
+  return kind < 3    ? "user." + std::to_string(kind)
+         : kind == 3 ? std::string(kAccessAclName)
+                     : std::string(kDefaultAclName);
+}
+
+std::string Actor::random_acl() {
+  const auto permissions = [this] { return static_cast<std::uint32_t>(random_.below(8)); };
+  ModelAcl acl;
+  acl.is_extended = random_.below(3) > 0;
+  acl.set_permissions(static_cast<std::uint32_t>(random_.below(01000)));
+  if (acl.is_extended) {
+    acl.user = permissions();
+    acl.group = permissions();
+  }
+  return acl.value();
 }
 
 std::pair<NodeKey, std::string> Actor::random_entry() {

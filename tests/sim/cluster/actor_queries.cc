@@ -102,7 +102,7 @@ void Actor::op_read_link() {
 
 void Actor::op_get_xattr() {
   const NodeKey key = random_node(nullptr).value_or(Tree::kRoot);
-  const std::string name = "user." + std::to_string(random_.below(3));
+  const std::string name = random_xattr();
   begin("get xattr of key " + std::to_string(key.value));
   const auto check = [this, key, name](Result<std::string> got) {
     const auto& xattrs = model_.tree().has(key) ? model_.tree().node(key).xattrs

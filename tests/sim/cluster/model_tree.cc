@@ -1,10 +1,19 @@
 #include "tests/sim/cluster/model_tree.h"
 
 #include "common/assert.h"
+#include "proto/xattr_kinds.h"
+#include "tests/sim/cluster/model_acl.h"
 
 namespace dfs::sim {
 
 using Kind = TreeChange::Kind;
+
+namespace {
+
+const std::string kAccessAcl(kAccessAclName);
+const std::string kDefaultAcl(kDefaultAclName);
+
+}  // namespace
 
 Tree::Tree() { nodes_[kRoot].mode = kModeDirectory | 0755; }
 
@@ -134,6 +143,14 @@ ErrorCode Tree::xattr_verdict(const TreeChange& change) const {
   if (!has(change.node)) {
     return ErrorCode::kStale;
   }
+  if (is_acl_name(change.text)) {
+    const bool is_set = change.kind == Kind::kSetXattr;
+    if (is_set && node(change.node).is_symlink()) {
+      return ErrorCode::kNotSupported;
+    }
+    const bool is_misplaced = change.text == kDefaultAcl && !node(change.node).is_directory();
+    return is_set && is_misplaced ? ErrorCode::kAccessDenied : ErrorCode::kOk;
+  }
   const bool is_there = node(change.node).xattrs.contains(change.text);
   if (change.kind == Kind::kRemoveXattr) {
     return is_there ? ErrorCode::kOk : ErrorCode::kNoAttribute;
@@ -149,23 +166,54 @@ ErrorCode Tree::xattr_verdict(const TreeChange& change) const {
 void Tree::apply(const TreeChange& change) {
   DFS_ASSERT(verdict(change) == ErrorCode::kOk);
   switch (change.kind) {
-    case Kind::kCreate: {
-      TreeNode made;
-      made.mode = change.mode;
-      made.uid = change.uid;
-      made.gid = change.gid;
-      made.symlink_target = change.text;
-      nodes_[change.node] = std::move(made);
-      put_name(change.parent, change.name, change.node);
-      return;
-    }
+    case Kind::kCreate: apply_create(change); return;
     case Kind::kUnlink:
     case Kind::kRemoveDirectory: drop_name(change.parent, change.name); return;
     case Kind::kRename: apply_rename(change); return;
     case Kind::kLink: put_name(change.new_parent, change.new_name, change.node); return;
     case Kind::kSetAttributes: apply_attributes(change); return;
-    case Kind::kSetXattr: nodes_.at(change.node).xattrs[change.text] = change.value; return;
+    case Kind::kSetXattr: apply_xattr(change); return;
     case Kind::kRemoveXattr: nodes_.at(change.node).xattrs.erase(change.text); return;
+  }
+}
+
+// The umask counts where no default ACL does.
+void Tree::apply_create(const TreeChange& change) {
+  TreeNode made;
+  made.mode = change.mode;
+  made.uid = change.uid;
+  made.gid = change.gid;
+  made.symlink_target = change.text;
+  const auto& around = node(change.parent).xattrs;
+  const auto inherited = around.find(kDefaultAcl);
+  if (made.is_symlink()) {
+    // It has neither permissions nor an ACL.
+  } else if (inherited == around.end()) {
+    made.mode &= ~change.umask;
+  } else {
+    if (made.is_directory()) {
+      made.xattrs[kDefaultAcl] = inherited->second;
+    }
+    ModelAcl acl = ModelAcl::of(inherited->second);
+    acl.set_permissions(acl.permissions() & made.mode);
+    made.mode = (made.mode & ~kModeAccess) | acl.permissions();
+    if (acl.is_extended) {
+      made.xattrs[kAccessAcl] = acl.value();
+    }
+  }
+  nodes_[change.node] = std::move(made);
+  put_name(change.parent, change.name, change.node);
+}
+
+void Tree::apply_xattr(const TreeChange& change) {
+  TreeNode& self = nodes_.at(change.node);
+  self.xattrs[change.text] = change.value;
+  if (change.text == kAccessAcl) {
+    const ModelAcl acl = ModelAcl::of(change.value);
+    self.mode = (self.mode & ~kModeAccess) | acl.permissions();
+    if (!acl.is_extended) {
+      self.xattrs.erase(kAccessAcl);  // the mode says all of it
+    }
   }
 }
 
@@ -199,6 +247,11 @@ void Tree::apply_attributes(const TreeChange& change) {
   TreeNode& self = nodes_.at(change.node);
   if (change.sets_mode) {
     self.mode = (self.mode & kModeTypeMask) | change.mode;
+    if (const auto access = self.xattrs.find(kAccessAcl); access != self.xattrs.end()) {
+      ModelAcl acl = ModelAcl::of(access->second);
+      acl.set_permissions(change.mode);
+      access->second = acl.value();
+    }
   }
   if (change.sets_owner) {
     self.uid = change.uid;

@@ -57,6 +57,7 @@ struct TreeChange {
   NodeKey node;                // made, linked, or changed
   std::uint8_t mode_flag = 0;  // RenameMode, XattrMode
   std::uint32_t mode = 0;      // create, set attributes
+  std::uint32_t umask = 0;     // create
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   bool sets_mode = false;
@@ -94,8 +95,10 @@ class Tree {
  private:
   ErrorCode rename_verdict(const TreeChange& change) const;
   ErrorCode xattr_verdict(const TreeChange& change) const;
+  void apply_create(const TreeChange& change);
   void apply_rename(const TreeChange& change);
   void apply_attributes(const TreeChange& change);
+  void apply_xattr(const TreeChange& change);
   void drop_name(NodeKey directory, const std::string& name);
   void put_name(NodeKey directory, const std::string& name, NodeKey key);
 

@@ -21,15 +21,22 @@ class ClientAttributesTest : public testing::Test {
       const MessageType type = request.envelope.type;
       if (type == MessageType::kLookup) {
         asked_ = request.reply_address();
+      } else if (type == MessageType::kLink) {
+        link_asked_ = request.reply_address();
+      } else if (type == MessageType::kSetAttributes) {
+        access_asked_ = request.reply_address();
       }
       return type == MessageType::kLookup || type == MessageType::kLink ||
-             type == MessageType::kUnlink;
+             type == MessageType::kUnlink || type == MessageType::kSetAttributes;
     };
     std::optional<ErrorCode> started;
     client_.start([&](const Result<Unit>& result) { started = result.code(); });
     EXPECT_TRUE(run_until([&] { return started.has_value(); }));
     std::optional<ErrorCode> opened;
-    client_.open(kFile, {}, [&](const Result<OpenedFile>& file) { opened = file.code(); });
+    client_.open(kFile, {}, [&](const Result<OpenedFile>& file) {
+      opened = file.code();
+      handle_ = file->handle;
+    });
     EXPECT_TRUE(run_until([&] { return opened == ErrorCode::kOk; }));
     EXPECT_TRUE(look_up("name"));
     answer(0, cluster_.files[kFile].attributes.data_version, kFirstNotice);
@@ -41,6 +48,17 @@ class ClientAttributesTest : public testing::Test {
       const std::string& name, Done<Attributes> done = [](const Result<Attributes>&) {}) {
     client_.lookup(kParent, name, std::move(done));
     return run_until([&] { return asked_.has_value(); });
+  }
+  // "other" stands for another file.
+  void learn_other_name() {
+    bool is_known = false;
+    ASSERT_TRUE(look_up("other", [&](const Result<Attributes>&) { is_known = true; }));
+    EntryReply reply;
+    reply.lease = kFirstNotice;
+    reply.attributes = cluster_.files[kFile].attributes;
+    reply.attributes.inode = InodeId{8};
+    master_->reply(*asked_, reply);
+    ASSERT_TRUE(run_until([&] { return is_known; }));
   }
   bool run_until(const std::function<bool()>& predicate) {
     return cluster_.events.run_until(predicate, std::chrono::minutes(1));
@@ -60,6 +78,9 @@ class ClientAttributesTest : public testing::Test {
                  ClientEvents{}};
   RpcServer* master_ = nullptr;
   std::optional<ReplyAddress> asked_;
+  std::optional<ReplyAddress> link_asked_;
+  std::optional<ReplyAddress> access_asked_;
+  HandleId handle_;
 };
 
 // It is not kept. But what was known before is older.
@@ -101,6 +122,55 @@ TEST_F(ClientAttributesTest,
 
   client_.unlink(kParent, "name", [](const Result<Unit>&) {});
   EXPECT_FALSE(client_.kept_attributes(kFile));
+}
+
+// The removal may come after the other change, and then removes what that has put there.
+TEST_F(ClientAttributesTest, an_own_change_of_a_name_that_others_change_may_concern_any_inode) {
+  learn_other_name();
+  client_.unlink(kParent, "other", [](const Result<Unit>&) {});
+  ASSERT_TRUE(client_.kept_attributes(kFile));
+  ASSERT_TRUE(
+      cluster_.notify({.inode = kParent, .contents = false, .names = {"other"}, .new_names = {}}));
+  EXPECT_TRUE(run_until([&] { return !client_.kept_attributes(kFile); }));
+}
+
+TEST_F(ClientAttributesTest,
+       of_two_own_changes_of_a_name_one_may_concern_what_the_other_put_there) {
+  learn_other_name();
+  client_.unlink(kParent, "other", [](const Result<Unit>&) {});
+  std::optional<ErrorCode> linked;
+  client_.link(kFile, kParent, "other",
+               [&](const Result<Attributes>& done) { linked = done.code(); });
+  ASSERT_TRUE(run_until([&] { return link_asked_.has_value(); }));
+  asked_ = link_asked_;
+  answer(0, cluster_.files[kFile].attributes.data_version, kFirstNotice);
+  ASSERT_TRUE(run_until([&] { return linked.has_value(); }));
+  EXPECT_EQ(*linked, ErrorCode::kOk);
+  EXPECT_FALSE(client_.kept_attributes(kFile));
+}
+
+// A change waits for no bytes that others write: what it tells of the size may be long over.
+TEST_F(ClientAttributesTest, what_a_change_tells_of_a_size_is_no_answer_to_a_read_under_way) {
+  std::optional<HandleId> quiet;
+  client_.open(kFile, {.no_atime = true},
+               [&](const Result<OpenedFile>& file) { quiet = file->handle; });
+  ASSERT_TRUE(run_until([&] { return quiet.has_value(); }));
+  const LeaseChange others{.inode = kFile, .contents = true, .names = {}, .new_names = {}};
+  ASSERT_TRUE(cluster_.notify(others));
+  ASSERT_TRUE(run_until([&] { return !client_.kept_attributes(kFile); }));
+  cluster_.is_holding_questions = true;
+  client_.read(*quiet, 0, 100, [](const Result<std::vector<Buffer>>&) {});
+  ASSERT_TRUE(run_until([&] { return cluster_.notify(others); }));
+  cluster_.events.run_for(std::chrono::milliseconds(1));
+  bool is_read = false;  // it waits for the same question, and notes the access
+  client_.read(handle_, 0, 100, [&](const Result<std::vector<Buffer>>&) { is_read = true; });
+  ASSERT_TRUE(run_until([&] { return access_asked_.has_value(); }));
+  master_->reply(*access_asked_, AttributesReply{cluster_.files[kFile].attributes});
+  cluster_.events.run_for(std::chrono::milliseconds(1));
+  cluster_.release_questions();  // what it answers crossed the notice, and does not count
+  cluster_.is_holding_questions = true;
+  cluster_.events.run_for(std::chrono::seconds(1));
+  EXPECT_FALSE(is_read);
 }
 
 TEST_F(ClientAttributesTest, while_an_own_change_is_under_way_its_names_are_asked_for) {

@@ -107,8 +107,14 @@ void FakeCluster::master_request(const RpcRequest& request) {
       ++metadata_syncs;
       master_->reply(to, EmptyReply{});
       break;
-    case MessageType::kGetExtents: get_extents(request); break;
-    case MessageType::kGetAttributes: get_attributes(request); break;
+    case MessageType::kGetExtents:
+    case MessageType::kGetAttributes:
+      if (is_holding_questions) {
+        held_questions_.push_back(request);
+      } else {
+        answer_question(request);
+      }
+      break;
     case MessageType::kReclaimLeases: reclaim(request); break;
     case MessageType::kWaitForNotices: wait_for_notices(request); break;
     case MessageType::kTakeWriteLease: take_write_lease(request); break;
@@ -245,6 +251,13 @@ void FakeCluster::release_commits() {
   }
 }
 
+void FakeCluster::release_questions() {
+  is_holding_questions = false;
+  for (const RpcRequest& request : std::exchange(held_questions_, {})) {
+    answer_question(request);
+  }
+}
+
 void FakeCluster::commit(const RpcRequest& request) {
   const auto body = decode_body<CommitExtentsRequest>(request.body);
   ASSERT_TRUE(body.has_value());
@@ -309,6 +322,14 @@ FileCommitResult FakeCluster::commit_file(const FileCommit& commit, SessionId se
   result.data_version_before = attributes.data_version++;
   result.attributes = attributes;
   return result;
+}
+
+void FakeCluster::answer_question(const RpcRequest& request) {
+  if (request.envelope.type == MessageType::kGetExtents) {
+    get_extents(request);
+  } else {
+    get_attributes(request);
+  }
 }
 
 void FakeCluster::get_extents(const RpcRequest& request) {

@@ -78,7 +78,8 @@ class FakeCluster {
   ErrorCode commit_error = ErrorCode::kOk;
   std::uint32_t window_pieces_max = kWindowPiecesMax;
   KeepAliveReply keep_alive_reply{.incarnation = 1, .wants_replay = false};
-  bool is_holding_commits = false;  // until release_commits
+  bool is_holding_commits = false;    // until release_commits
+  bool is_holding_questions = false;  // for attributes and extents, until release_questions
   bool is_silent_to_opens = false;
   bool is_silent_to_write_leases = false;
   std::map<NodeId, ErrorCode> append_errors;
@@ -88,6 +89,7 @@ class FakeCluster {
   std::function<bool(RpcServer&, const RpcRequest&)> on_other;
 
   void release_commits();
+  void release_questions();
   void kill_node(NodeId node);
   void expire_session();
   Timestamp master_wall_now() const { return master_host_->scheduler.wall_now(); }
@@ -138,6 +140,7 @@ class FakeCluster {
   void seal_chunk(const RpcRequest& request);
   void commit(const RpcRequest& request);
   FileCommitResult commit_file(const FileCommit& commit, SessionId session);
+  void answer_question(const RpcRequest& request);
   void get_extents(const RpcRequest& request);
   void get_attributes(const RpcRequest& request);
   void wait_for_notices(const RpcRequest& request);
@@ -157,6 +160,7 @@ class FakeCluster {
   std::uint64_t next_session_ = 1;
   std::uint64_t next_chunk_ = 100;
   std::deque<RpcRequest> held_commits_;
+  std::deque<RpcRequest> held_questions_;
   std::map<std::pair<SessionId, std::uint64_t>, Buffer> answers_;  // to changes
 };
 

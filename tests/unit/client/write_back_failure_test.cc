@@ -403,6 +403,25 @@ TEST_F(WriteBackFailureTest, a_refused_lease_loses_what_was_written_under_the_ol
   EXPECT_TRUE(cluster.commits.empty());
 }
 
+// The end of the session is heard of before the answer to the commit.
+TEST_F(WriteBackFailureTest, what_a_refused_lease_loses_can_be_in_a_commit_under_way) {
+  has_leases = true;
+  start();
+  cluster.is_holding_commits = true;
+  ASSERT_EQ(write(kFile, 0, "mine"), ErrorCode::kOk);
+  const auto call = start_flush(kFile, true);
+  run_for(milliseconds(50));
+  cluster.expire_session();
+  ASSERT_TRUE(run_until([&] { return !lost_leases.empty(); }));
+  write_back->lease_refused(kFile, make_error(ErrorCode::kLeaseLost, "another wrote"));
+  EXPECT_EQ(write_back->lost_writes(kFile), 1u);
+  EXPECT_EQ(visible(kFile), "");
+  cluster.release_commits();
+  EXPECT_EQ(finish(call), ErrorCode::kLeaseLost);
+  run_for(seconds(60));
+  EXPECT_EQ(write_back->lost_writes(kFile), 1u);
+}
+
 TEST_F(WriteBackFailureTest, dirty_memory_stays_under_its_share) {
   start(16u << 20);
   std::uint64_t most = 0;

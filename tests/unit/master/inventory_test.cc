@@ -66,6 +66,29 @@ TEST_F(Inventory, a_replica_that_is_back_whole_is_good_again) {
   EXPECT_EQ(state(0), ReplicaRowState::kGood);
 }
 
+TEST_F(Inventory, a_report_of_before_the_last_append_tells_of_no_damage) {
+  seal_everywhere();
+  ReportInventoryRequest report;
+  report.node = chunk.nodes[0];
+  report.incarnation = 1;  // of a server that was never started again
+  report.first = ChunkId{chunk.chunk.value - 1};
+  report.last = chunk.chunk;
+  report.replicas = {replica(0)};
+  report.replicas[0].length_bytes -= 1;
+  report.replicas[0].sealed = false;
+  ASSERT_TRUE(client->ask(report));
+  run_for(seconds(1));
+  EXPECT_EQ(state(0), ReplicaRowState::kGood);
+}
+
+TEST_F(Inventory, an_unsealed_replica_that_is_shorter_than_its_chunk_is_damaged) {
+  seal_everywhere();
+  replica(0).length_bytes -= 1;
+  replica(0).sealed = false;
+  restart(at(0));
+  EXPECT_EQ(state(0), ReplicaRowState::kDamaged);
+}
+
 TEST_F(Inventory, a_damaged_replica_stays_damaged_however_well_it_looks) {
   seal_everywhere();
   ReportReplicasRequest report;
