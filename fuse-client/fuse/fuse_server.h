@@ -28,7 +28,7 @@
 #include "fuse-client/fuse/kernel_notifier.h"
 #include "fuse-client/fuse/open_directory.h"
 #include "fuse-client/fuse/path_walks.h"
-#include "fuse-client/fuse/request_size.h"
+#include "fuse-client/fuse/request_reader.h"
 
 namespace dfs::fuse {
 
@@ -47,7 +47,6 @@ struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted
   std::vector<std::string> mount_options;  // for the kernel: "ro", "allow_other", "fsname=…"
   Duration umount_wait = std::chrono::seconds(30);
-  std::uint32_t request_bytes_max = kRequestBytesMax;  // of data; see request_size.h
   // Runs a task on the loop thread; called from any thread.
   std::function<void(Task)> post_from_thread;
   // Makes the kernel end the connection, and with that every wait for an answer.
@@ -184,8 +183,7 @@ class FuseServer {
   std::uint64_t lookup_count(InodeId inode) const;
   std::size_t known_inodes() const { return lookups_.size(); }
 
-  // The bytes of the request being handled that begin at `data`; keeps its memory alive.
-  Buffer request_bytes(const char* data, std::size_t size_bytes) const;
+  RequestReader& reader() { return reader_; }
 
   std::uint64_t open_directory(InodeId inode);
   OpenDirectory* directory(std::uint64_t id);
@@ -204,7 +202,6 @@ class FuseServer {
   Log& log_;
   InodeId root_;
   Duration umount_wait_;
-  std::uint32_t request_bytes_max_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
   std::function<void()> ready_;
@@ -220,8 +217,7 @@ class FuseServer {
     client::OperationId operation;
     WokenBy woken_by;
   };
-  struct RequestMemory;
-  std::shared_ptr<RequestMemory> memory_;
+  RequestReader reader_;
   std::map<fuse_req_t, Waiting> waiting_;
   DirectFiles direct_files_;
   std::unordered_map<InodeId, std::uint64_t> lookups_;

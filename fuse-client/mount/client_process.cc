@@ -270,7 +270,6 @@ class ClientProcess {
         .root = root,
         .mount_options = request_.kernel_options,
         .umount_wait = request_.umount_wait,
-        .request_bytes_max = fuse::request_bytes_max(request_.memory_bytes),
         .post_from_thread = [loop = loop_](Task task) { loop->post_from_thread(std::move(task)); },
         .abort_connection = [this] { guard_.abort_connection(); }};
     DFS_TRY(server_, fuse::FuseServer::create(client_, *loop_, *log_, std::move(options)));
