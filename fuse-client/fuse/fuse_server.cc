@@ -82,6 +82,7 @@ FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log,
       log_(log),
       root_(options.root),
       umount_wait_(options.umount_wait),
+      own_options_(options.own_options),
       post_from_thread_(options.post_from_thread),
       abort_connection_(options.abort_connection) {}
 

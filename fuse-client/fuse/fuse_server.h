@@ -47,6 +47,7 @@ struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted
   std::vector<std::string> mount_options;  // for the kernel: "ro", "allow_other", "fsname=…"
   Duration umount_wait = std::chrono::seconds(30);
+  std::string own_options = {};  // what "dfs.options" tells
   // Runs a task on the loop thread; called from any thread.
   std::function<void(Task)> post_from_thread;
   // Makes the kernel end the connection, and with that every wait for an answer.
@@ -91,6 +92,7 @@ class FuseServer {
   Scheduler& scheduler() { return scheduler_; }
   DirectIoHandshake& direct_io() { return direct_io_; }
   Duration umount_wait() const { return umount_wait_; }
+  const std::string& own_options() const { return own_options_; }
   InodeId from_kernel(fuse_ino_t inode) const;
   fuse_ino_t to_kernel(InodeId inode) const;
   void negotiate(fuse_conn_info* connection);
@@ -202,6 +204,7 @@ class FuseServer {
   Log& log_;
   InodeId root_;
   Duration umount_wait_;
+  std::string own_options_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
   std::function<void()> ready_;
