@@ -22,7 +22,7 @@ class AdminStatus : public testing::Test {
     answer.root_policy = {.replicas = 3, .min_replicas = 2};
     auto created = RpcServer::create({scheduler, random, log, *transport}, "master:1", 1,
                                      [this](const RpcRequest& request) {
-                                       if (request.type == MessageType::kListNodes) {
+                                       if (request.envelope.type == MessageType::kListNodes) {
                                          master->reply(request.reply_address(), nodes);
                                        } else {
                                          master->reply(request.reply_address(), answer);
