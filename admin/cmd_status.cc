@@ -18,25 +18,50 @@ std::string count(std::uint64_t number, const std::string& noun) {
   return std::to_string(number) + " " + noun + (number == 1 ? "" : "s");
 }
 
-// Servers that are not there, or that can take nothing, and which.
-std::string lacking(const ClusterStatusReply& status) {
+std::string listed(const std::vector<std::string>& addresses) {
   constexpr std::size_t kNamedMax = 5;
   std::string text;
-  if (status.nodes_down > 0) {
-    text += "; " + count(status.nodes_down, "server") + " down";
+  for (std::size_t i = 0; i < std::min(addresses.size(), kNamedMax); ++i) {
+    text += (i == 0 ? "" : ", ") + escape(addresses[i]);
   }
-  for (std::size_t i = 0; i < std::min(status.nodes_full.size(), kNamedMax); ++i) {
-    text += (i == 0 ? "; full: " : ", ") + escape(status.nodes_full[i]);
-  }
-  if (status.nodes_full.size() > kNamedMax) {
-    text += " and " + std::to_string(status.nodes_full.size() - kNamedMax) + " more";
+  if (addresses.size() > kNamedMax) {
+    text += " and " + std::to_string(addresses.size() - kNamedMax) + " more";
   }
   return text;
 }
 
+// Servers that are not there, or that can take nothing, and which.
+std::string lacking(const ClusterStatusReply& status, const std::vector<std::string>& down) {
+  std::string text;
+  if (status.nodes_down > 0) {
+    text += "; " + count(status.nodes_down, "server") + " down";
+    text += down.empty() ? "" : ": " + listed(down);
+  }
+  if (!status.nodes_full.empty()) {
+    text += "; full: " + listed(status.nodes_full);
+  }
+  return text;
+}
+
+// They are asked for only when there are some.
+Result<std::vector<std::string>> servers_down(ClusterCalls& calls,
+                                              const ClusterStatusReply& status) {
+  std::vector<std::string> down;
+  if (status.nodes_down == 0) {
+    return down;
+  }
+  DFS_TRY(const ListNodesReply reply, calls.master(ListNodesRequest{}));
+  for (const NodeInfo& node : reply.nodes) {
+    if (static_cast<NodeState>(node.state) == NodeState::kDown) {
+      down.push_back(node.address);
+    }
+  }
+  return down;
+}
+
 // The worst first: what cannot be read, then what is at risk, then what is merely missing.
-Verdict judge(const ClusterStatusReply& status) {
-  const std::string lacks = lacking(status);
+Verdict judge(const ClusterStatusReply& status, const std::vector<std::string>& down) {
+  const std::string lacks = lacking(status, down);
   const std::uint64_t roomy =
       status.nodes_up - std::min<std::uint64_t>(status.nodes_up, status.nodes_full.size());
   if (status.chunks_unavailable > 0) {
@@ -68,11 +93,16 @@ Verdict judge(const ClusterStatusReply& status) {
   return {"healthy", "HEALTHY: every chunk has its replicas" + lacks, true};
 }
 
-nlohmann::json to_json(const ClusterStatusReply& status, const Verdict& verdict) {
-  nlohmann::json nodes_full = nlohmann::json::array();
-  for (const std::string& address : status.nodes_full) {
-    nodes_full.push_back(escape(address));
+nlohmann::json to_json(const std::vector<std::string>& addresses) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const std::string& address : addresses) {
+    list.push_back(escape(address));
   }
+  return list;
+}
+
+nlohmann::json to_json(const ClusterStatusReply& status, const std::vector<std::string>& down,
+                       const Verdict& verdict) {
   return {{"verdict", verdict.word},
           {"verdict_line", verdict.line},
           {"cluster_id", escape(status.cluster_id)},
@@ -80,7 +110,8 @@ nlohmann::json to_json(const ClusterStatusReply& status, const Verdict& verdict)
           {"uptime_s", status.uptime_s},
           {"nodes_up", status.nodes_up},
           {"nodes_down", status.nodes_down},
-          {"nodes_full", nodes_full},
+          {"servers_down", to_json(down)},
+          {"nodes_full", to_json(status.nodes_full)},
           {"sessions", status.sessions},
           {"leases", status.leases},
           {"write_leases", status.write_leases},
@@ -119,10 +150,11 @@ std::string leases_line(const ClusterStatusReply& status) {
 
 Result<Output> status(ClusterCalls& calls, bool as_json) {
   DFS_TRY(const ClusterStatusReply status, calls.master(ClusterStatusRequest{}));
-  const Verdict verdict = judge(status);
+  DFS_TRY(const std::vector<std::string> down, servers_down(calls, status));
+  const Verdict verdict = judge(status, down);
   const int exit_code = verdict.is_healthy ? kExitOk : kExitProblems;
   if (as_json) {
-    return Output{to_json(status, verdict).dump(2) + "\n", exit_code};
+    return Output{to_json(status, down, verdict).dump(2) + "\n", exit_code};
   }
   const auto number = [](std::uint64_t value) { return std::to_string(value); };
   std::string text = verdict.line + "\n\n";

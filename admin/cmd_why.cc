@@ -111,7 +111,10 @@ std::string awaited(const Clients& clients, const ListedWait& wait) {
     case WaitCause::kLock: return "the lock held by " + others(clients, wait);
     case WaitCause::kStart: return "a master just started, to hear from " + others(clients, wait);
     case WaitCause::kServer:
-      return wait.server.empty() ? "a chunkserver" : "the chunkserver at " + escape(wait.server);
+      return wait.server.empty() ? "a chunkserver"
+             : wait.server.find(',') != std::string::npos
+                 ? "the chunkservers at " + escape(wait.server)
+                 : "the chunkserver at " + escape(wait.server);
     case WaitCause::kServers: return "chunkservers: too few answer";
     case WaitCause::kSpace: return "space on chunkservers";
     case WaitCause::kMemory: return "memory of the client (mem_limit)";
@@ -149,7 +152,9 @@ std::string ending(const Clients& clients, const ListedWait& wait) {
     case WaitCause::kChange:
     case WaitCause::kStart: return unless("its word");
     case WaitCause::kLock: return session.empty() ? "unlock, or a signal" : session + ", or unlock";
-    case WaitCause::kServer: return "its answer, or 2 s of silence";
+    // How long it has been silent only the client knows, and there may be several, one after
+    // another.
+    case WaitCause::kServer: return "its answer; one silent for 2 s is given up";
     case WaitCause::kServers: return fails("EIO", "a server that answers");
     case WaitCause::kSpace: return fails("ENOSPC", "room");
     case WaitCause::kMemory: return "what is buffered being stored";

@@ -41,7 +41,7 @@ constexpr const char* kFooter =
     "Exit codes: 0 all is well, 1 problems were found, 2 wrong words, 3 the command failed.";
 
 void declare(dfs::real::Settings& settings, Words& words) {
-  settings.add_string("master", words.master, "the master's HOST:PORT");
+  settings.add_string("master", words.master, "the master's HOST[:PORT], 9420 unless given");
   settings.add_flag("json", words.as_json, "print JSON, for programs");
   settings.require_command();
   settings.add_command("status", "how the cluster is, in figures and one line of verdict");
@@ -148,11 +148,12 @@ dfs::Result<Output> run(ClusterCalls& calls, const std::vector<std::string>& com
   return dfs::admin::fsck(calls, words.checksums, words.as_json, show_progress);
 }
 
-dfs::Status check_address(const dfs::Address& address) {
-  DFS_TRY(const dfs::real::HostPort master, dfs::real::parse_connect_address(address));
+// As it is to be dialled: with a port.
+dfs::Result<dfs::Address> checked_address(const dfs::Address& address) {
+  DFS_TRY(const dfs::real::HostPort master, dfs::real::parse_master_address(address));
   DFS_CHECK_OK(
       dfs::real::resolve(master.host, std::to_string(master.port), AF_UNSPEC, SOCK_STREAM));
-  return dfs::ok();
+  return master.text();
 }
 
 int fail(const dfs::Error& error) {
@@ -176,7 +177,7 @@ int main(int argc, char** argv) {
     return parsed.finish();
   }
   translate_path(words, settings.commands()[0] != "why");
-  const dfs::Status address = check_address(words.master);
+  const dfs::Result<dfs::Address> address = checked_address(words.master);
   if (!address) {
     return fail(address.error());
   }
@@ -187,7 +188,7 @@ int main(int argc, char** argv) {
   }
   dfs::real::SystemRandom random;
   dfs::real::ZmqTransport transport(**loop, **log);
-  ClusterCalls calls(dfs::World{**loop, random, **log, transport}, words.master,
+  ClusterCalls calls(dfs::World{**loop, random, **log, transport}, *address,
                      [&](const std::function<bool()>& done, dfs::Duration limit) {
                        return (*loop)->run_until(done, limit);
                      });

@@ -12,7 +12,6 @@ namespace dfs::admin {
 namespace {
 
 constexpr const char* kFilesystemType = "fuse.dfs";
-constexpr const char* kDefaultPort = ":9420";
 
 std::string unescape(const std::string& field) {
   std::string out;
@@ -92,9 +91,6 @@ std::string path_in_filesystem(const std::string& path, const std::string& mount
   std::string address = best.source.substr(0, slash);
   if (address.ends_with(':')) {
     address.pop_back();
-  }
-  if (address.find(':') == std::string::npos || address.ends_with(']')) {
-    address += kDefaultPort;
   }
   master = address;
   return tidy(best.source.substr(slash) + "/" + best.root + "/" +

@@ -60,7 +60,7 @@ void declare(dfs::real::Settings& settings, Configuration& config) {
   settings.add_string("advertise", config.advertise,
                       "Address at which clients and other servers reach this one; by default the "
                       "one it listens on, or the one from which it reaches the master");
-  settings.add_string("master", config.master, "Address of the master");
+  settings.add_string("master", config.master, "Address of the master, port 9420 unless given");
   settings.add_strings("data", config.data,
                        "Data directory; may be given several times, one for each disk");
   settings.add_string("zone", config.zone, "Failure domain this server is in, as a rack's name");
@@ -114,7 +114,7 @@ Status check_addresses(const Configuration& config) {
   if (!listen) {
     return dfs::make_error(listen.code(), "--listen: " + listen.error().detail);
   }
-  const auto master = dfs::real::parse_connect_address(config.master);
+  const auto master = dfs::real::parse_master_address(config.master);
   if (!master) {
     return dfs::make_error(master.code(), "--master: " + master.error().detail);
   }
@@ -142,7 +142,7 @@ Result<Address> advertised(const Configuration& config) {
   if (!is_wildcard(listen.host)) {
     return Address();
   }
-  DFS_TRY(const dfs::real::HostPort master, dfs::real::parse_connect_address(config.master));
+  DFS_TRY(const dfs::real::HostPort master, dfs::real::parse_master_address(config.master));
   const int family = listen.host == "0.0.0.0" ? AF_INET : AF_UNSPEC;
   if (auto host = host_towards(master, family)) {
     return dfs::real::HostPort{*host, 0, true}.text();
@@ -223,7 +223,8 @@ class Process {
     dfs::chunkserver::ServerOptions options;
     options.listen = config_.listen;
     options.advertise = std::move(advertise);
-    options.master = config_.master;
+    DFS_TRY(const dfs::real::HostPort master, dfs::real::parse_master_address(config_.master));
+    options.master = master.text();
     options.data_directories = config_.data;
     options.zone = config_.zone;
     if (config_.reserve_bytes > 0) {
@@ -245,7 +246,7 @@ class Process {
 
   // The name may be known later, as when machines start together.
   void warn_of_unknown_master() {
-    const auto master = dfs::real::parse_connect_address(config_.master);
+    const auto master = dfs::real::parse_master_address(config_.master);
     DFS_ASSERT(master);
     const auto found =
         dfs::real::resolve(master->host, std::to_string(master->port), AF_UNSPEC, SOCK_STREAM);

@@ -91,6 +91,11 @@ Result<HostPort> parse_connect_address(const Address& address) {
   return parsed;
 }
 
+Result<HostPort> parse_master_address(const Address& address) {
+  const bool has_port = !address.ends_with(']') && address.find(':') != std::string::npos;
+  return parse_connect_address(has_port ? address : address + ":" + kDefaultMasterPort);
+}
+
 Result<HostPort> parse_listen_address(const Address& address) {
   DFS_TRY(HostPort parsed, parse_address(address));
   if (!parsed.is_numeric && parsed.host != "*") {

@@ -12,6 +12,9 @@
 
 namespace dfs::real {
 
+// Where a master listens unless told otherwise.
+inline constexpr const char* kDefaultMasterPort = "9420";
+
 struct HostPort {
   std::string host;  // a v6 address without its brackets
   std::uint16_t port = 0;
@@ -24,6 +27,8 @@ struct HostPort {
 // kInvalidArgument, naming the text, for anything else; also for port 0 unless it is to listen on.
 Result<HostPort> parse_connect_address(const Address& address);
 Result<HostPort> parse_listen_address(const Address& address);
+// "host[:port]" of a master, with kDefaultMasterPort.
+Result<HostPort> parse_master_address(const Address& address);
 
 // What a name stands for now, of a family (AF_...) and for a type of socket (SOCK_...). Blocks
 // while others are asked. Fails with kNotFound, naming the host.

@@ -308,6 +308,23 @@ std::vector<std::string> given_commands(const CLI::App& app) {
   return names;
 }
 
+// Which commands there are where one is needed and none was given; empty: that is not so.
+std::string missing_command(const CLI::App& app) {
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) {
+    at = at->get_subcommands().front();
+  }
+  if (at->get_require_subcommand_min() == 0) {
+    return {};
+  }
+  std::string names;
+  for (const CLI::App* command : at->get_subcommands([](const CLI::App*) { return true; })) {
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  }
+  return (at == &app ? "a command" : at->get_name() + " needs a command, which") +
+         (at == &app ? " is needed: " : " is one of: ") + names;
+}
+
 }  // namespace
 
 Result<std::map<std::string, Origin>> Settings::State::read_file(
@@ -414,8 +431,12 @@ Settings::Parsed Settings::parse(int argc, const char* const* argv,
   } catch (const CLI::ParseError& error) {
     // A word that nothing takes tells more than the word that is missing because of it.
     const std::vector<std::string> unknown = impl_->app->remaining(true);
-    const std::string reason =
-        unknown.empty() ? error.what() : "unknown argument \"" + unknown.front() + "\"";
+    const std::string missing = missing_command(*impl_->app);
+    std::string reason = missing.empty() || !unknown.empty() ? error.what() : missing;
+    if (!unknown.empty()) {
+      reason =
+          "unknown argument \"" + unknown.front() + "\"" + (missing.empty() ? "" : ", " + missing);
+    }
     parsed.exit_code = kUsageExitCode;
     parsed.error = one_line(name + ": " + reason + ", see " + name + " --help");
   }

@@ -97,7 +97,7 @@ OperationId Client::read(HandleId handle, std::uint64_t offset, std::uint32_t si
                          Done<std::vector<Buffer>> done) {
   return impl_->read(handle, offset, size_bytes, std::move(done));
 }
-OperationId Client::write(HandleId handle, WritePlace place, Buffer data,
+OperationId Client::write(HandleId handle, WritePlace place, WriteData data,
                           Done<std::uint64_t> done) {
   return impl_->write(handle, place, std::move(data), std::move(done));
 }

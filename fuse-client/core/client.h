@@ -18,6 +18,7 @@
 
 #include "common/world.h"
 #include "fuse-client/core/unwritten.h"
+#include "fuse-client/core/write_data.h"
 #include "proto/attributes.h"
 #include "proto/data_messages.h"
 #include "proto/lease_messages.h"
@@ -118,6 +119,7 @@ struct ClientUsage {
   std::uint64_t dirty_bytes = 0;
   std::uint64_t cached_bytes = 0;
   std::uint64_t in_flight_bytes = 0;
+  std::uint64_t waiting_bytes = 0;  // of writes that wait
 };
 
 class Client {
@@ -180,7 +182,7 @@ class Client {
                    Done<std::vector<Buffer>> done);
   // Buffered when answered, and every client reads it. Answers where it went. Fails with kNoSpace,
   // kNotEnoughServers (waited write_wait), kFileTooBig, kStale.
-  OperationId write(HandleId handle, WritePlace place, Buffer data, Done<std::uint64_t> done);
+  OperationId write(HandleId handle, WritePlace place, WriteData data, Done<std::uint64_t> done);
   // lseek(2) with SEEK_DATA and SEEK_HOLE. Fails as SeekRequest.
   OperationId seek(HandleId handle, std::uint64_t offset, SeekKind kind, Done<std::uint64_t> done);
   // fallocate(2); `request` names no inode, and its range may be of any length. Fails as

@@ -226,7 +226,7 @@ OperationId Client::Impl::read(HandleId handle, std::uint64_t offset, std::uint3
   return id;
 }
 
-OperationId Client::Impl::write(HandleId handle, WritePlace place, Buffer data,
+OperationId Client::Impl::write(HandleId handle, WritePlace place, WriteData data,
                                 Done<std::uint64_t> done) {
   const Handle& file = handles_.at(handle);
   if (refuses_changes()) {

@@ -64,7 +64,7 @@ class Client::Impl {
   void release(HandleId handle);
   OperationId read(HandleId handle, std::uint64_t offset, std::uint32_t size_bytes,
                    Done<std::vector<Buffer>> done);
-  OperationId write(HandleId handle, WritePlace place, Buffer data, Done<std::uint64_t> done);
+  OperationId write(HandleId handle, WritePlace place, WriteData data, Done<std::uint64_t> done);
   OperationId seek(HandleId handle, std::uint64_t offset, SeekKind kind, Done<std::uint64_t> done);
   OperationId allocate(HandleId handle, AllocateRequest request, Done<Unit> done);
   OperationId copy_range(HandleId source, std::uint64_t source_offset, HandleId destination,

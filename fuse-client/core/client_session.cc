@@ -185,7 +185,8 @@ void Client::Impl::forget(InodeId inode) { inodes_.forget(inode); }
 ClientUsage Client::Impl::usage() const {
   return {.dirty_bytes = memory_.used(MemoryBudget::Use::kDirty),
           .cached_bytes = memory_.used(MemoryBudget::Use::kCache),
-          .in_flight_bytes = memory_.used(MemoryBudget::Use::kInFlight)};
+          .in_flight_bytes = memory_.used(MemoryBudget::Use::kInFlight),
+          .waiting_bytes = memory_.used(MemoryBudget::Use::kWaiting)};
 }
 
 Unwritten Client::Impl::unwritten() const {

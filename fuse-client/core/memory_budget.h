@@ -2,7 +2,7 @@
 // of writes that wait for any of it.
 //
 // The last are here already, so they are charged always and cannot keep each other waiting; what is
-// cached gives way to them. How many there are is bounded by who writes (fuse/request_size.h).
+// cached gives way to them. How many there are the caller bounds (fuse/request_reader.h).
 // Dirty bytes may take up to half of it, so that reads go on while writers wait. Whoever caches
 // registers an evictor that can give bytes back at once; reservations for dirty data and for reads
 // evict cached bytes first and are refused (wait and try again on on_room) when that is not enough.

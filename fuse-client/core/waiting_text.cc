@@ -11,7 +11,9 @@ std::string awaited(const ClientWait& wait, bool master_answers) {
   switch (static_cast<WaitCause>(wait.cause)) {
     case WaitCause::kLock: return "a lock that somebody holds";
     case WaitCause::kServer:
-      return wait.server.empty() ? "a chunkserver" : "the chunkserver at " + wait.server;
+      return wait.server.empty()                          ? "a chunkserver"
+             : wait.server.find(',') != std::string::npos ? "the chunkservers at " + wait.server
+                                                          : "the chunkserver at " + wait.server;
     case WaitCause::kServers: return "chunkservers: too few answer";
     case WaitCause::kSpace: return "space on chunkservers";
     case WaitCause::kMemory: return "memory (mem_limit)";

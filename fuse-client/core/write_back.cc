@@ -45,7 +45,7 @@ WriteBack::WriteBack(World world, MasterLink& master, ChunkLinks& chunkservers,
 WriteBack::~WriteBack() = default;
 
 WriteBack::WaitId WriteBack::write(InodeId inode, const StoragePolicy& policy, WritePlace place,
-                                   Buffer data, Done<std::uint64_t> done) {
+                                   WriteData data, Done<std::uint64_t> done) {
   return impl_->queue.write(inode, policy, place, std::move(data), std::move(done));
 }
 

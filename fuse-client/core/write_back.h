@@ -96,7 +96,7 @@ class WriteBack {
   // of `policy`, in the order of the calls for one inode. Answers at which offset. Fails with
   // kNoSpace, kNotEnoughServers (after write_wait), kFileTooBig, kInterrupted, and as lease_refused
   // says. The bytes are visible to dirty_ranges when `done` runs.
-  WaitId write(InodeId inode, const StoragePolicy& policy, WritePlace place, Buffer data,
+  WaitId write(InodeId inode, const StoragePolicy& policy, WritePlace place, WriteData data,
                Done<std::uint64_t> done);
   // The waiting write answers kInterrupted; one that was taken already is not affected.
   void interrupt(WaitId wait);

@@ -14,12 +14,12 @@ WriteQueue::WriteQueue(World world, Flusher& flusher, MemoryBudget& memory,
 
 WriteQueue::~WriteQueue() {
   for (const Write& write : waiting_) {
-    memory_.release(Use::kWaiting, write.data.size());
+    memory_.release(Use::kWaiting, write.data.held_bytes());
   }
 }
 
 WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy, WritePlace place,
-                                    Buffer data, Done<std::uint64_t> done) {
+                                    WriteData data, Done<std::uint64_t> done) {
   Write write{
       {}, inode, policy, place, std::move(data), std::move(done), flusher_.pool().waiting_clock()};
   // Pages that are written back may be what keeps the lease from being had.
@@ -35,9 +35,10 @@ WriteBack::WaitId WriteQueue::write(InodeId inode, const StoragePolicy& policy, 
       flusher_.pool().ask_again_if_full(policy);
     }
   }
-  // The caller's buffer may be a whole request's memory, held for a few bytes of it.
-  memory_.reserve_anyway(Use::kWaiting, write.data.size());
-  write.data = Buffer::copy_of(write.data.bytes());
+  memory_.reserve_anyway(Use::kWaiting, write.data.held_bytes());
+  if (write.data.held_bytes() > 0) {
+    write.data.detach();
+  }
   write.id = WriteBack::WaitId{next_id_++};
   waiting_.push_back(std::move(write));
   return waiting_.back().id;
@@ -69,7 +70,12 @@ WriteQueue::Outcome WriteQueue::try_take(Write& write) {
     flusher_.reap_soon(write.inode);
     return Outcome::kNoMemory;
   }
-  apply(write, offset, needed);
+  if (const Status applied = apply(write, offset, needed); !applied) {
+    memory_.release(Use::kDirty, needed);
+    flusher_.reap_soon(write.inode);
+    answer(write, applied.error());
+    return Outcome::kRefused;
+  }
   answer(write, offset);
   return Outcome::kTaken;
 }
@@ -87,26 +93,28 @@ std::uint64_t WriteQueue::offset_of(const Write& write) const {
   return file == nullptr || file->dirty.is_clean() ? size : std::max(size, file->dirty.end());
 }
 
-void WriteQueue::apply(const Write& write, std::uint64_t offset, std::uint64_t reserved) {
+Status WriteQueue::apply(const Write& write, std::uint64_t offset, std::uint64_t reserved) {
+  DFS_TRY(const Buffer data, write.data.bytes());
   FileState& file = flusher_.get(write.inode);
   flusher_.set_policy(file, write.policy);
   if (file.is_settled()) {
     flusher_.note_epoch(file);
   }
   std::uint64_t credit = reserved;
-  file.dirty.write(offset, write.data.bytes(), credit);
+  file.dirty.write(offset, data.bytes(), credit);
   DFS_ASSERT(credit == 0);
-  if (write.data.empty()) {
+  if (data.empty()) {
     flusher_.reap_soon(write.inode);
-    return;
+    return ok();
   }
-  flusher_.wrote(file, offset, write.data.size());
+  flusher_.wrote(file, offset, data.size());
   if (write.place.is_written_back && events_.written_back) {
     events_.written_back(write.inode);
   }
   if (flusher_.pool().free_room(write.policy) < kRoomAheadBytes) {
     flusher_.pool().want(write.policy);
   }
+  return ok();
 }
 
 void WriteQueue::answer(Write& write, Result<std::uint64_t> result) {
@@ -124,7 +132,7 @@ void WriteQueue::fail(InodeId inode, const Error& error) {
 }
 
 WriteQueue::Writes::iterator WriteQueue::leave(Writes::iterator write) {
-  memory_.release(Use::kWaiting, write->data.size());
+  memory_.release(Use::kWaiting, write->data.held_bytes());
   return waiting_.erase(write);
 }
 

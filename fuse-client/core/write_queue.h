@@ -20,8 +20,8 @@ class WriteQueue {
   WriteQueue(const WriteQueue&) = delete;
   WriteQueue& operator=(const WriteQueue&) = delete;
 
-  WriteBack::WaitId write(InodeId inode, const StoragePolicy& policy, WritePlace place, Buffer data,
-                          Done<std::uint64_t> done);
+  WriteBack::WaitId write(InodeId inode, const StoragePolicy& policy, WritePlace place,
+                          WriteData data, Done<std::uint64_t> done);
   void interrupt(WriteBack::WaitId wait);
   // The file cannot be written: its waiting writes fail.
   void fail(InodeId inode, const Error& error);
@@ -39,7 +39,7 @@ class WriteQueue {
     InodeId inode;
     StoragePolicy policy;
     WritePlace place;
-    Buffer data;
+    WriteData data;
     Done<std::uint64_t> done;
     MonoTime since{};
   };
@@ -50,7 +50,7 @@ class WriteQueue {
   Outcome try_take(Write& write);
   bool may_write(const Write& write) const;
   std::uint64_t offset_of(const Write& write) const;
-  void apply(const Write& write, std::uint64_t offset, std::uint64_t reserved);
+  Status apply(const Write& write, std::uint64_t offset, std::uint64_t reserved);
   void answer(Write& write, Result<std::uint64_t> result);
   Writes::iterator leave(Writes::iterator write);
   template <class Predicate>

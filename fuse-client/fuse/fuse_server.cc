@@ -17,8 +17,7 @@
 namespace dfs::fuse {
 namespace {
 
-constexpr int kRequestsPerTurn = 64;  // then timers and answers get their turn
-constexpr std::size_t kRequestMemoryBytes = kRequestBytesMax + 4096;  // with a header
+constexpr int kRequestsPerTurn = 64;                     // then timers and answers get their turn
 constexpr std::uint32_t kPreferredIoBytes = 128 * 1024;  // st_blksize: the size cp and cat use
 
 // How often is looked whether what is to be dropped is in use, and for how long.
@@ -67,10 +66,6 @@ void translate_tmpfile(char* request, std::size_t size_bytes) {
 
 }  // namespace
 
-struct FuseServer::RequestMemory {
-  std::unique_ptr<char[]> bytes = std::make_unique_for_overwrite<char[]>(kRequestMemoryBytes);
-};
-
 const fuse_lowlevel_ops& operations() {
   static const fuse_lowlevel_ops table = [] {
     fuse_lowlevel_ops ops{};
@@ -98,7 +93,7 @@ FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log,
       log_(log),
       root_(options.root),
       umount_wait_(options.umount_wait),
-      request_bytes_max_(options.request_bytes_max),
+      own_options_(options.own_options),
       post_from_thread_(options.post_from_thread),
       abort_connection_(options.abort_connection),
       sizes_(scheduler,
@@ -106,8 +101,7 @@ FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log,
                     std::shared_ptr<SizeNotification> notification, Task done) {
                notifier_->lengthen(to_kernel(file), size_bytes, std::move(notification),
                                    std::move(done));
-             }),
-      memory_(std::make_shared<RequestMemory>()) {}
+             }) {}
 
 Result<std::unique_ptr<FuseServer>> FuseServer::create(client::Client& client, Scheduler& scheduler,
                                                        Log& log, ServerOptions options) {
@@ -197,21 +191,18 @@ int FuseServer::fd() const { return fuse_session_fd(session_); }
 
 bool FuseServer::process() {
   for (int handled = 0; handled < kRequestsPerTurn; ++handled) {
-    // A write that had to wait keeps the memory it came in; the next request gets its own.
-    if (memory_.use_count() > 1) {
-      memory_ = std::make_shared<RequestMemory>();
-    }
-    fuse_buf buffer{};
-    buffer.mem = memory_->bytes.get();
-    const int received = fuse_session_receive_buf(session_, &buffer);
+    const int received = reader_.receive(session_, client_.usage().waiting_bytes);
     if (received == -EAGAIN || received == -EINTR) {
       return true;
     }
     if (received <= 0) {
       return false;
     }
-    translate_tmpfile(memory_->bytes.get(), static_cast<std::size_t>(received));
-    direct_io_.note_request(memory_->bytes.get(), static_cast<std::size_t>(received));
+    fuse_buf buffer{};
+    buffer.mem = reader_.memory();
+    buffer.size = static_cast<std::size_t>(received);
+    translate_tmpfile(reader_.memory(), buffer.size);
+    direct_io_.note_request(reader_.memory(), buffer.size);
     fuse_session_process_buf(session_, &buffer);
     if (fuse_session_exited(session_) != 0) {
       return false;
@@ -221,13 +212,13 @@ bool FuseServer::process() {
 }
 
 void FuseServer::negotiate(fuse_conn_info* connection) {
-  connection->max_write = request_bytes_max_;
+  connection->max_write = reader_.request_bytes_max();
   connection->max_background = 64;
   connection->congestion_threshold = 48;
   connection->time_gran = 1;
   // Pages are dropped when data_version says so, not whenever mtime moved (our own writes move it).
   // Without HANDLE_KILLPRIV the kernel clears set-uid itself, knowing the caller's capabilities.
-  // Requests are read into memory we own, so splicing would only add pipes.
+  // What libfuse would splice itself would go through pipes for nothing (see request_reader.h).
   // The kernel checks ACLs that it asks us for; with them, it leaves the umask to us.
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
@@ -377,6 +368,7 @@ client::Done<Attributes> FuseServer::answer_attributes(fuse_req_t request) {
     }
     const Attributes now = client_.kept_attributes(attributes.inode).value_or(attributes);
     const struct stat st = to_stat(now, to_kernel(attributes.inode));
+    reader_.before_size(attributes.inode, now.size_bytes);
     fuse_reply_attr(request, &st, seconds_of(attributes_keep_for(attributes.inode)));
   });
 }
@@ -417,7 +409,9 @@ fuse_entry_param FuseServer::entry(InodeId parent, const std::string& name,
   const InodeId inode = attributes.inode;
   fuse_entry_param entry{};
   entry.ino = to_kernel(inode);
-  entry.attr = to_stat(client_.kept_attributes(inode).value_or(attributes), entry.ino);
+  const Attributes now = client_.kept_attributes(inode).value_or(attributes);
+  reader_.before_size(inode, now.size_bytes);
+  entry.attr = to_stat(now, entry.ino);
   entry.attr_timeout = seconds_of(attributes_keep_for(inode));
   const bool may_keep = !dropper_ || dropper_->may_keep_name(parent, name);
   entry.entry_timeout = may_keep ? seconds_of(client_.name_keeps_for(parent, name, inode)) : 0;
@@ -456,10 +450,6 @@ void FuseServer::forget(InodeId inode, std::uint64_t count) {
 std::uint64_t FuseServer::lookup_count(InodeId inode) const {
   const auto found = lookups_.find(inode);
   return found == lookups_.end() ? 0 : found->second;
-}
-
-Buffer FuseServer::request_bytes(const char* data, std::size_t size_bytes) const {
-  return Buffer(memory_, reinterpret_cast<const std::byte*>(data), size_bytes);
 }
 
 std::uint64_t FuseServer::open_directory(InodeId inode) {

@@ -29,7 +29,7 @@
 #include "fuse-client/fuse/kernel_notifier.h"
 #include "fuse-client/fuse/open_directory.h"
 #include "fuse-client/fuse/path_walks.h"
-#include "fuse-client/fuse/request_size.h"
+#include "fuse-client/fuse/request_reader.h"
 
 namespace dfs::fuse {
 
@@ -48,7 +48,7 @@ struct ServerOptions {
   InodeId root = kRootInode;               // what is mounted
   std::vector<std::string> mount_options;  // for the kernel: "ro", "allow_other", "fsname=…"
   Duration umount_wait = std::chrono::seconds(30);
-  std::uint32_t request_bytes_max = kRequestBytesMax;  // of data; see request_size.h
+  std::string own_options = {};  // what "dfs.options" tells
   // Runs a task on the loop thread; called from any thread.
   std::function<void(Task)> post_from_thread;
   // Makes the kernel end the connection, and with that every wait for an answer.
@@ -91,6 +91,7 @@ class FuseServer {
   Scheduler& scheduler() { return scheduler_; }
   DirectIoHandshake& direct_io() { return direct_io_; }
   Duration umount_wait() const { return umount_wait_; }
+  const std::string& own_options() const { return own_options_; }
   InodeId from_kernel(fuse_ino_t inode) const;
   fuse_ino_t to_kernel(InodeId inode) const;
   void negotiate(fuse_conn_info* connection);
@@ -186,8 +187,7 @@ class FuseServer {
   std::uint64_t lookup_count(InodeId inode) const;
   std::size_t known_inodes() const { return lookups_.size(); }
 
-  // The bytes of the request being handled that begin at `data`; keeps its memory alive.
-  Buffer request_bytes(const char* data, std::size_t size_bytes) const;
+  RequestReader& reader() { return reader_; }
 
   std::uint64_t open_directory(InodeId inode);
   OpenDirectory* directory(std::uint64_t id);
@@ -207,7 +207,7 @@ class FuseServer {
   Log& log_;
   InodeId root_;
   Duration umount_wait_;
-  std::uint32_t request_bytes_max_;
+  std::string own_options_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
   std::function<void()> ready_;
@@ -224,8 +224,7 @@ class FuseServer {
     client::OperationId operation;
     WokenBy woken_by;
   };
-  struct RequestMemory;
-  std::shared_ptr<RequestMemory> memory_;
+  RequestReader reader_;
   std::map<fuse_req_t, Waiting> waiting_;
   DirectFiles direct_files_;
   std::unordered_map<InodeId, std::uint64_t> lookups_;

@@ -251,7 +251,7 @@ struct Write {
   client::HandleId handle;
   InodeId inode;
   client::WritePlace place;
-  Buffer data;
+  client::WriteData data;
   bool clears_set_id = false;
 };
 
@@ -300,7 +300,7 @@ void op_write(fuse_req_t request, fuse_ino_t kernel_inode, const char* data, std
   Write write{.handle = handle_of(file),
               .inode = inode,
               .place = {.offset = offset, .is_written_back = is_written_back},
-              .data = server.request_bytes(data, size),
+              .data = server.reader().write_data(inode, offset, data, size),
               .clears_set_id = clears_set_id(data)};
   if ((file->flags & O_APPEND) != 0 && !is_written_back) {
     write.place.offset.reset();  // the end is where the core says

@@ -22,6 +22,8 @@ namespace {
 
 // Not stored: the process that serves this mount, for umount.fuse.dfs to wait for.
 constexpr const char* kClientPid = "dfs.client_pid";
+// Not stored: the options that cannot be changed while this is mounted, for `mount -o remount`.
+constexpr const char* kOwnOptions = "dfs.options";
 // Not stored: the calls that wait in this client, for people; without asking anybody.
 constexpr const char* kWaiting = "dfs.waiting";
 // What may come between the question for the size and that for the text.
@@ -86,6 +88,10 @@ void op_getxattr(fuse_req_t request, fuse_ino_t kernel_inode, const char* name, 
   }
   if (name == std::string_view(kClientPid)) {
     reply_value(request, std::to_string(getpid()), size);
+    return;
+  }
+  if (name == std::string_view(kOwnOptions)) {
+    reply_value(request, server_of(request).own_options(), size);
     return;
   }
   if (name == std::string_view(kWaiting)) {

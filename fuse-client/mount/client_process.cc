@@ -270,7 +270,7 @@ class ClientProcess {
         .root = root,
         .mount_options = request_.kernel_options,
         .umount_wait = request_.umount_wait,
-        .request_bytes_max = fuse::request_bytes_max(request_.memory_bytes),
+        .own_options = describe_own_options(request_),
         .post_from_thread = [loop = loop_](Task task) { loop->post_from_thread(std::move(task)); },
         .abort_connection = [this] { guard_.abort_connection(); }};
     DFS_TRY(server_, fuse::FuseServer::create(client_, *loop_, *log_, std::move(options)));
@@ -291,13 +291,15 @@ class ClientProcess {
   Result<InodeId> find_root() {
     InodeId root = kRootInode;
     std::string rest = request_.source.subdirectory;
+    std::string walked;
     while (!rest.empty()) {
       const std::size_t end = std::min(rest.find('/'), rest.size());
       const std::string name = rest.substr(0, end);
       rest.erase(0, std::min(end + 1, rest.size()));
-      if (name.empty()) {
+      if (name.empty() || name == ".") {
         continue;
       }
+      walked += "/" + name;
       Attributes found;
       const Status status = wait_for([&](client::Done<Unit> done) {
         client_.lookup(root, name, [&found, done](Result<Attributes> result) {
@@ -309,9 +311,19 @@ class ClientProcess {
           done(Unit{});
         });
       });
+      if (!status && status.code() != ErrorCode::kNotFound) {
+        return make_error(status.code(),
+                          "cannot look up " + walked + " in the filesystem: " +
+                              (status.error().detail.empty() ? error_code_name(status.code())
+                                                             : status.error().detail));
+      }
       if (!status || !found.is_directory()) {
-        return make_error(ErrorCode::kNotFound,
-                          "no directory /" + request_.source.subdirectory + " in the filesystem");
+        return make_error(
+            ErrorCode::kNotFound,
+            "no directory /" + request_.source.subdirectory + " in the filesystem: " + walked +
+                (!status              ? " does not exist"
+                 : found.is_symlink() ? " is a symbolic link, name what it leads to instead"
+                                      : " is not a directory"));
       }
       root = found.inode;
     }

@@ -6,9 +6,11 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -23,6 +25,8 @@
 
 namespace dfs::mount {
 namespace {
+
+constexpr std::size_t kOwnOptionsBytesMax = 8192;  // a path and some numbers
 
 struct CloseDirectory {
   void operator()(DIR* listing) const { closedir(listing); }
@@ -185,6 +189,16 @@ Status remount(const MountRequest& request) {
   DFS_TRY(const std::string directory, resolve(request.directory));
   if (mounted_type(directory) != kFilesystemType) {
     return make_error(ErrorCode::kInvalidArgument, directory + " is not a dfs mount");
+  }
+  if (!request.own_options.empty()) {
+    std::array<char, kOwnOptionsBytesMax> in_force{};
+    const ssize_t size =
+        getxattr(directory.c_str(), "dfs.options", in_force.data(), in_force.size());
+    if (size < 0) {
+      return from_errno("cannot ask " + directory + " for its options", errno);
+    }
+    DFS_CHECK_OK(
+        check_own_options(request, std::string(in_force.data(), static_cast<std::size_t>(size))));
   }
   static const std::map<std::string, unsigned long> kFlags = {
       {"ro", MS_RDONLY},        {"nosuid", MS_NOSUID},   {"nodev", MS_NODEV},

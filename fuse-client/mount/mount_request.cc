@@ -7,6 +7,8 @@
 #include <optional>
 #include <string_view>
 
+#include "common/real/address.h"
+
 namespace dfs::mount {
 namespace {
 
@@ -132,6 +134,7 @@ Result<bool> take_valued_option(std::string_view option, MountRequest& request) 
   } else {
     return false;
   }
+  request.own_options.emplace_back(name);
   return true;
 }
 
@@ -148,6 +151,7 @@ Status take_option(std::string_view option, MountRequest& request, bool& allow_o
     request.no_atime = true;
   } else if (option == "allow_other") {
     allow_other = true;
+    request.own_options.emplace_back(option);
   } else if (contains(kKernelFlags, option)) {
     request.kernel_options.emplace_back(option);
   } else if (!is_ignored(option)) {
@@ -201,7 +205,8 @@ void imply_kernel_options(MountRequest& request, bool allow_other, bool by_root)
     options.emplace_back("noatime");
   }
   options.emplace_back("default_permissions");
-  if (by_root || allow_other) {
+  request.allow_other = by_root || allow_other;
+  if (request.allow_other) {
     options.emplace_back("allow_other");
   }
   options.emplace_back("subtype=dfs");
@@ -249,7 +254,7 @@ Result<Source> parse_source(const std::string& text) {
     source.host = rest.substr(0, end);
     rest.remove_prefix(end);
   }
-  source.port = kDefaultMasterPort;
+  source.port = real::kDefaultMasterPort;
   if (rest.starts_with(':')) {
     const std::size_t end = std::min(rest.find('/'), rest.size());
     const std::string_view port = rest.substr(1, end - 1);
@@ -272,7 +277,34 @@ Result<Source> parse_source(const std::string& text) {
     rest.remove_suffix(1);
   }
   source.subdirectory = rest;
+  if (("/" + source.subdirectory + "/").find("/../") != std::string::npos) {
+    return bad("'" + text + "': SUBDIR is a path from the top of the filesystem, without '..'");
+  }
   return source;
+}
+
+std::string describe_own_options(const MountRequest& request) {
+  const auto ms = [](Duration time) {
+    return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
+  };
+  return "mem_limit=" + std::to_string(request.memory_bytes) +
+         "\nconnect_wait=" + ms(request.connect_wait) + "\nwrite_wait=" + ms(request.write_wait) +
+         "\numount_wait=" + ms(request.umount_wait) +
+         "\nlog_level=" + std::to_string(static_cast<int>(request.log_level)) +
+         "\nlog_file=" + request.log_file +
+         "\nallow_other=" + (request.allow_other ? "yes" : "no") + "\n";
+}
+
+Status check_own_options(const MountRequest& request, const std::string& in_force) {
+  const std::string wanted = "\n" + describe_own_options(request);
+  for (const std::string& name : request.own_options) {
+    const std::size_t at = wanted.find("\n" + name + "=");
+    const std::string line = wanted.substr(at, wanted.find('\n', at + 1) + 1 - at);
+    if (("\n" + in_force).find(line) == std::string::npos) {
+      return bad("option " + name + " cannot be changed while mounted: unmount, and mount anew");
+    }
+  }
+  return ok();
 }
 
 Result<MountRequest> parse_mount_request(const std::vector<std::string>& arguments,

@@ -16,7 +16,6 @@
 
 namespace dfs::mount {
 
-inline constexpr const char* kDefaultMasterPort = "9420";
 inline constexpr std::uint64_t kMemoryBytesDefault = 256u << 20;
 inline constexpr std::uint64_t kMemoryBytesMin = 16u << 20;  // some blocks in each direction
 
@@ -52,7 +51,15 @@ struct MountRequest {
   Duration umount_wait = std::chrono::seconds(30);
   std::string log_file;  // empty: stderr in the foreground, else syslog
   LogLevel log_level = LogLevel::kInfo;
+  bool allow_other = false;              // also where it is implied
+  std::vector<std::string> own_options;  // names of the options of dfs that were given
 };
+
+// The options of dfs that hold for as long as it is mounted, one "NAME=VALUE" a line.
+std::string describe_own_options(const MountRequest& request);
+// Fails with kInvalidArgument and names an option that was given and is not as in `in_force`, what
+// describe_own_options made of the mount that is to be remounted.
+Status check_own_options(const MountRequest& request, const std::string& in_force);
 
 // `arguments` without the program's name. Fails with kInvalidArgument and one line that names what
 // is wrong. `by_root` decides what is implied: root's mounts are for all, with permissions checked.

@@ -73,8 +73,9 @@ class ArgumentsTest(RefusalTest):
         self.assert_refused(2, ["--data"], "dfs-chunkserver", "--listen", f"127.0.0.1:{self.port}")
         data = self.path("data")
         self.assert_refused(2, ["--data", data, "twice"], "dfs-chunkserver", *self.daemon_flags(), "--data", data + "/")
-        self.assert_refused(2, ["--help"], "dfs-admin")
-        self.assert_refused(2, ["--help"], "dfs-admin", "node")
+        self.assert_refused(2, ["status", "fsck", "--help"], "dfs-admin")
+        self.assert_refused(2, ["node", "list", "--help"], "dfs-admin", "node")
+        self.assert_refused(2, ["file", "info", "--help"], "dfs-admin", "file")
         self.assert_refused(2, ["PATH"], "dfs-admin", "file", "info")
         self.assert_refused(2, ["--replicas"], "dfs-admin", "policy", "set", "/")
         self.assert_refused(1, ["-o"], "dfs", "127.0.0.1", "/mnt", "-o")
@@ -98,9 +99,10 @@ class ArgumentsTest(RefusalTest):
         for address in ["nonsense", "localhost:99999", "::1:9420", "[::1]", "[nonsense]:1"]:
             for name in DAEMONS:
                 self.assert_refused(2, [address], name, "--listen", address, "--data", self.path("data"))
+        for address in ["localhost:99999", "::1:9420", "::1", "localhost:", "[nonsense]:1", "[nonsense]"]:
             self.assert_refused(2, [address], "dfs-admin", "--master", address, "status")
-        self.assert_refused(2, ["nonsense"], "dfs-chunkserver", *self.daemon_flags(), "--master", "nonsense")
-        for source in ["127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:port", "[::1", ":9420", ""]:
+            self.assert_refused(2, [address], "dfs-chunkserver", *self.daemon_flags(), "--master", address)
+        for source in ["127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:port", "[::1", ":9420", "", "127.0.0.1/../x", "127.0.0.1/a/..", "127.0.0.1/.."]:
             self.assert_refused(1, [f"'{source}'"], "dfs", source, self.folder)
 
     def test_mount_options_that_are_none_are_named(self):
@@ -289,12 +291,31 @@ class MountedTest(ClusterTest):
         mount = cluster.mount()
         write_file(mount.path("file"), b"x")
         empty = cluster.make_folder("empty")
-        for name in ["none", "none/deeper", "file"]:
+        os.mkdir(mount.path("folder"))
+        os.symlink("folder", mount.path("link"))
+        for name, why in [("none", "/none does not exist"), ("none/deeper", "/none does not exist"),
+                          ("file", "/file is not a directory"), ("link", "/link is a symbolic link"),
+                          ("./link/x", "/link is a symbolic link")]:
             done = run("mount", "-t", "fuse.dfs", f"{cluster.address}/{name}", empty, check=False)
             self.assertEqual(done.returncode, 32, done.stderr)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
             self.assertIn("/" + name, done.stderr)
+            self.assertIn(why, done.stderr)
         self.assertFalse(os.path.ismount(empty))
+
+    def test_options_that_remounting_cannot_change_are_refused_by_name(self):
+        cluster = self.new_cluster(servers=1, replicas=1)
+        mount = cluster.mount(options=["mem_limit=64MiB", "write_wait=1m"])
+        # As /etc/fstab has them, which mount(8) repeats.
+        run("mount", "-o", "remount,ro,mem_limit=64M,write_wait=60s", mount.directory)
+        for option in ["mem_limit=32MiB", "connect_wait=1s", "write_wait=2m", "umount_wait=1s", "log_level=debug",
+                       "log_file=/none"]:
+            done = run("mount", "-o", "remount,rw," + option, mount.directory, check=False)
+            self.assertNotEqual(done.returncode, 0, option)
+            self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            self.assertIn(option.split("=")[0] + " cannot be changed while mounted", done.stderr)
+        with self.assertRaises(OSError):
+            write_file(mount.path("file"), b"")  # still read-only
 
     def test_nonempty_directory_is_mounted_over_when_asked(self):
         cluster = self.new_cluster(servers=1, replicas=1)

@@ -20,9 +20,14 @@ class AdminStatus : public testing::Test {
     answer.nodes_up = 3;
     answer.chunks = 10;
     answer.root_policy = {.replicas = 3, .min_replicas = 2};
-    auto created = RpcServer::create(
-        {scheduler, random, log, *transport}, "master:1", 1,
-        [this](const RpcRequest& request) { master->reply(request.reply_address(), answer); });
+    auto created = RpcServer::create({scheduler, random, log, *transport}, "master:1", 1,
+                                     [this](const RpcRequest& request) {
+                                       if (request.envelope.type == MessageType::kListNodes) {
+                                         master->reply(request.reply_address(), nodes);
+                                       } else {
+                                         master->reply(request.reply_address(), answer);
+                                       }
+                                     });
     EXPECT_TRUE(created);
     master = std::move(*created);
   }
@@ -47,6 +52,7 @@ class AdminStatus : public testing::Test {
   std::unique_ptr<Transport> transport = network.transport(scheduler, "master");
   std::unique_ptr<Transport> admin_transport = network.transport(admin_scheduler, "admin");
   ClusterStatusReply answer;
+  ListNodesReply nodes;
   std::unique_ptr<RpcServer> master;
   ClusterCalls calls{World{admin_scheduler, random, log, *admin_transport}, "master:1",
                      [this](const std::function<bool()>& done, Duration limit) {
@@ -64,7 +70,14 @@ TEST_F(AdminStatus, too_few_servers_for_the_policy) {
 
 TEST_F(AdminStatus, server_down_with_every_chunk_whole) {
   answer.nodes_down = 1;
-  expect("server_down", "SERVER DOWN: every chunk has its replicas; 1 server down", kExitProblems);
+  nodes.nodes.resize(2);
+  nodes.nodes[0].address = "a:1";
+  nodes.nodes[1].address = "b:1";
+  nodes.nodes[1].state = static_cast<std::uint8_t>(NodeState::kDown);
+  expect("server_down", "SERVER DOWN: every chunk has its replicas; 1 server down: b:1\n",
+         kExitProblems);
+  EXPECT_EQ(nlohmann::json::parse(status(calls, true)->text)["servers_down"],
+            nlohmann::json::array({"b:1"}));
 }
 
 TEST_F(AdminStatus, full_servers_hold_no_replica_and_are_named) {

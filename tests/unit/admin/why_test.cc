@@ -113,7 +113,10 @@ TEST_F(AdminWhy, each_cause_has_its_words) {
       "a master just started, to hear from a:/mnt (pid 1), a client whose session is over");
   add(WaitCause::kServer);
   waits[0].server = "10.0.0.1:9421";
-  expect_words("the chunkserver at 10.0.0.1:9421");
+  expect_words("the chunkserver at 10.0.0.1:9421  its answer; one silent for 2 s is given up\n");
+  add(WaitCause::kServer);
+  waits[0].server = "10.0.0.1:9421, 10.0.0.2:9421";
+  expect_words("the chunkservers at 10.0.0.1:9421, 10.0.0.2:9421");
   add(WaitCause::kMemory);
   expect_words("mem_limit");
   add(static_cast<WaitCause>(99));

@@ -20,8 +20,8 @@ class FuseServerTest : public FuseRig {
 
 TEST_F(FuseServerTest, handshake_wants_what_the_adapter_relies_on) {
   EXPECT_EQ(negotiated.major, static_cast<std::uint32_t>(FUSE_KERNEL_VERSION));
-  EXPECT_EQ(negotiated.max_write, 1u << 20);
-  EXPECT_GE(negotiated.max_pages, 256u);
+  EXPECT_EQ(negotiated.max_write, server->reader().request_bytes_max());
+  EXPECT_GE(negotiated.max_pages, server->reader().request_bytes_max() / 4096);
   EXPECT_EQ(negotiated.flags & FUSE_AUTO_INVAL_DATA, 0u);
   EXPECT_EQ(negotiated.flags & FUSE_HANDLE_KILLPRIV, 0u);
   EXPECT_EQ(negotiated.flags & FUSE_WRITEBACK_CACHE, 0u);

@@ -86,6 +86,35 @@ TEST(MountRequestTest, what_the_kernel_shows_of_a_mount_is_accepted_for_its_remo
   EXPECT_TRUE(request->read_only);
 }
 
+TEST(MountRequestTest, own_options_given_for_a_remount_must_be_those_in_force) {
+  const std::string in_force = describe_own_options(
+      *parse_mount_request({"h", "/d", "-o", "mem_limit=64MiB,write_wait=1m"}, true, true));
+  const auto check = [&](const std::string& options) {
+    const auto again = parse_mount_request({"h", "/d", "-o", "remount," + options}, true, true);
+    return check_own_options(*again, in_force);
+  };
+  for (const char* same :
+       {"ro", "mem_limit=64M", "write_wait=60s,connect_wait=10s,log_level=info", "allow_other"}) {
+    EXPECT_TRUE(check(same)) << same;
+  }
+  for (const char* other :
+       {"mem_limit=65M", "write_wait=6000s", "log_level=error", "log_file=/x"}) {
+    const auto refused = check(other);
+    ASSERT_FALSE(refused) << other;
+    const std::string name = std::string(other).substr(0, std::string(other).find('='));
+    EXPECT_NE(refused.error().detail.find(name), std::string::npos) << refused.error().detail;
+  }
+}
+
+TEST(MountRequestTest, a_subdirectory_is_named_without_steps_up) {
+  for (const char* source : {"h/..", "h/../x", "h/a/../b", "[::1]:1/a/.."}) {
+    const auto refused = parse_source(source);
+    ASSERT_FALSE(refused) << source;
+    EXPECT_NE(refused.error().detail.find("'..'"), std::string::npos) << refused.error().detail;
+  }
+  EXPECT_TRUE(parse_source("h/..a/b../..."));
+}
+
 TEST(MountRequestTest, unknown_options_are_named_unless_sloppy) {
   const auto refused = parse_mount_request({"h", "/d", "-o", "ro,frobnicate"}, true, true);
   ASSERT_FALSE(refused);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
 namespace dfs::real {
 namespace {
 
@@ -30,6 +32,21 @@ TEST(Address, what_is_no_address_is_refused_by_name) {
     ASSERT_FALSE(parsed) << text;
     EXPECT_EQ(parsed.code(), ErrorCode::kInvalidArgument);
     EXPECT_NE(parsed.error().detail.find('"' + std::string(text) + '"'), std::string::npos);
+  }
+}
+
+TEST(Address, a_masters_port_need_not_be_given) {
+  for (const auto& [text, whole] : {std::pair{"master", "master:9420"},
+                                    {"10.0.0.1", "10.0.0.1:9420"},
+                                    {"[::1]", "[::1]:9420"},
+                                    {"master:1", "master:1"},
+                                    {"[::1]:1", "[::1]:1"}}) {
+    const auto parsed = parse_master_address(text);
+    ASSERT_TRUE(parsed) << text;
+    EXPECT_EQ(parsed->text(), whole);
+  }
+  for (const char* text : {"", "::1", "[x]", "master:", "[::1]:x"}) {
+    EXPECT_FALSE(parse_master_address(text)) << text;
   }
 }
 

@@ -260,6 +260,15 @@ TEST_F(CommandsTest, commands_are_told_from_the_outermost) {
   EXPECT_EQ(settings_.commands(), (Strings{"node", "list"}));
 }
 
+TEST_F(CommandsTest, a_missing_command_is_answered_with_those_there_are) {
+  EXPECT_EQ(parse({"node"}).error,
+            "dfs-demo: node needs a command, which is one of: list, see dfs-demo --help\n");
+  EXPECT_EQ(parse({}).error, "dfs-demo: a command is needed: node, set, see dfs-demo --help\n");
+  EXPECT_EQ(parse({"node", "show"}).error,
+            "dfs-demo: unknown argument \"show\", node needs a command, which is one of: list, see "
+            "dfs-demo --help\n");
+}
+
 TEST_F(CommandsTest, settings_of_a_command_and_of_the_program_mix) {
   const Settings::Parsed parsed = parse({"set", "[::1]:/x", "--replicas=2", "--json"});
   EXPECT_TRUE(parsed.should_run) << parsed.error;
