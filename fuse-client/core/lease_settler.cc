@@ -83,11 +83,11 @@ std::vector<LeaseChange> LeaseSettler::doubt(std::vector<LeaseChange> changes) {
 void LeaseSettler::drop_kept(const std::vector<LeaseChange>& changes,
                              std::function<void()> dropped) {
   for (const LeaseChange& change : changes) {
-    for (const std::string& name : change.names) {
-      names_.forget_name(change.inode, name);
-    }
-    for (const std::string& name : change.new_names) {
-      names_.forget_name(change.inode, name);
+    for (const auto* names : {&change.names, &change.new_names}) {
+      for (const std::string& name : *names) {
+        names_.forget_name(change.inode, name);
+        own_changes_.name_changes(change.inode, name);
+      }
     }
     if (change.contents) {
       inodes_.begin_ending_lease(change.inode);

@@ -24,6 +24,7 @@
 #include "fuse-client/core/inode_cache.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/name_cache.h"
+#include "fuse-client/core/own_changes.h"
 #include "fuse-client/core/write_back.h"
 #include "fuse-client/core/write_leases.h"
 
@@ -32,11 +33,13 @@ namespace dfs::client {
 class LeaseSettler {
  public:
   LeaseSettler(Scheduler& scheduler, const ClientEvents& events, InodeCache& inodes,
-               NameCache& names, WriteLeases& leases, WriteBack& write_back)
+               NameCache& names, OwnChanges& own_changes, WriteLeases& leases,
+               WriteBack& write_back)
       : scheduler_(scheduler),
         events_(events),
         inodes_(inodes),
         names_(names),
+        own_changes_(own_changes),
         leases_(leases),
         write_back_(write_back) {}
   LeaseSettler(const LeaseSettler&) = delete;
@@ -80,6 +83,7 @@ class LeaseSettler {
   const ClientEvents& events_;
   InodeCache& inodes_;
   NameCache& names_;
+  OwnChanges& own_changes_;
   WriteLeases& leases_;
   WriteBack& write_back_;
   Notices notices_;                // under way

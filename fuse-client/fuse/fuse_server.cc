@@ -96,12 +96,10 @@ FuseServer::FuseServer(client::Client& client, Scheduler& scheduler, Log& log,
       own_options_(options.own_options),
       post_from_thread_(options.post_from_thread),
       abort_connection_(options.abort_connection),
-      sizes_(scheduler,
-             [this](InodeId file, std::uint64_t size_bytes,
-                    std::shared_ptr<SizeNotification> notification, Task done) {
-               notifier_->lengthen(to_kernel(file), size_bytes, std::move(notification),
-                                   std::move(done));
-             }) {}
+      sizes_(scheduler, [this](InodeId file, std::uint64_t size_bytes,
+                               std::shared_ptr<SizeNotification> notification, Task done) {
+        notifier_->lengthen(to_kernel(file), size_bytes, std::move(notification), std::move(done));
+      }) {}
 
 Result<std::unique_ptr<FuseServer>> FuseServer::create(client::Client& client, Scheduler& scheduler,
                                                        Log& log, ServerOptions options) {

@@ -20,9 +20,10 @@ constexpr std::size_t kMemoryBytes = kRequestBytesMax + 4096;  // with a header
 constexpr std::size_t kWriteHeadBytes = sizeof(fuse_in_header) + sizeof(fuse_write_in);
 constexpr std::size_t kPipePageBytes = 4096;
 
-// A page for the head, and one more for data that begin in the middle of one.
+// With a page for the head. The kernel counts by pages, too: it sends less of data that begin in
+// the middle of one.
 constexpr std::size_t pipe_bytes(std::uint32_t request_bytes) {
-  return request_bytes + 2 * kPipePageBytes;
+  return request_bytes + kPipePageBytes;
 }
 
 bool is_write(const char* head) {
@@ -149,8 +150,10 @@ RequestReader::RequestReader()
     : held_(std::make_shared<std::uint64_t>(0)),
       left_(std::make_shared<Left>()),
       memory_(std::make_shared<Memory>(held_)) {
-  if (!new_pipe()) {
+  if (geteuid() != 0) {
     request_bytes_max_ = kUserRequestBytesMax;
+  } else if (!new_pipe()) {
+    request_bytes_max_ = kPipeRequestBytesMax;
   }
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {

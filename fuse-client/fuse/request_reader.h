@@ -10,8 +10,9 @@
 // be missing from the write. So whoever tells the kernel a size calls before_size() first, and the
 // bytes are copied into the pipe.
 //
-// An ordinary user's pipes are small and few: his requests are smaller, and where no pipe is to be
-// had the bytes are read at once all the same. One thread.
+// A pipe of more than 1 MiB needs CAP_SYS_RESOURCE: without it a request is a page less, and its
+// head has the page. An ordinary user's pipes are few: his requests are smaller, and where no pipe
+// is to be had the bytes are read at once all the same. One thread.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,8 @@ namespace dfs::fuse {
 
 // Of data in a request: what libfuse takes at most, 256 pages.
 inline constexpr std::uint32_t kRequestBytesMax = 1u << 20;
+// What fits a pipe of 1 MiB together with a head.
+inline constexpr std::uint32_t kPipeRequestBytesMax = kRequestBytesMax - 4096;
 // For an ordinary user.
 inline constexpr std::uint32_t kUserRequestBytesMax = 128u << 10;
 inline constexpr std::uint64_t kHeldBytesMax = 32u << 20;

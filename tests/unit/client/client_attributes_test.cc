@@ -129,8 +129,8 @@ TEST_F(ClientAttributesTest, an_own_change_of_a_name_that_others_change_may_conc
   learn_other_name();
   client_.unlink(kParent, "other", [](const Result<Unit>&) {});
   ASSERT_TRUE(client_.kept_attributes(kFile));
-  ASSERT_TRUE(
-      cluster_.notify({.inode = kParent, .contents = false, .names = {"other"}, .new_names = {}}));
+  ASSERT_TRUE(cluster_.notify(
+      {{.inode = kParent, .contents = false, .names = {"other"}, .new_names = {}}}));
   EXPECT_TRUE(run_until([&] { return !client_.kept_attributes(kFile); }));
 }
 
@@ -156,11 +156,11 @@ TEST_F(ClientAttributesTest, what_a_change_tells_of_a_size_is_no_answer_to_a_rea
                [&](const Result<OpenedFile>& file) { quiet = file->handle; });
   ASSERT_TRUE(run_until([&] { return quiet.has_value(); }));
   const LeaseChange others{.inode = kFile, .contents = true, .names = {}, .new_names = {}};
-  ASSERT_TRUE(cluster_.notify(others));
+  ASSERT_TRUE(cluster_.notify({others}));
   ASSERT_TRUE(run_until([&] { return !client_.kept_attributes(kFile); }));
   cluster_.is_holding_questions = true;
   client_.read(*quiet, 0, 100, [](const Result<std::vector<Buffer>>&) {});
-  ASSERT_TRUE(run_until([&] { return cluster_.notify(others); }));
+  ASSERT_TRUE(run_until([&] { return cluster_.notify({others}); }));
   cluster_.events.run_for(std::chrono::milliseconds(1));
   bool is_read = false;  // it waits for the same question, and notes the access
   client_.read(handle_, 0, 100, [&](const Result<std::vector<Buffer>>&) { is_read = true; });

@@ -62,7 +62,7 @@ class ClientDirectoryTest : public testing::Test {
     cluster_.remove_file(kDirectory);
     ASSERT_TRUE(run_until([&] {
       return cluster_.notify(
-          {.inode = kDirectory, .contents = false, .names = {}, .new_names = {}});
+          {{.inode = kDirectory, .contents = false, .names = {}, .new_names = {}}});
     }));
     ASSERT_TRUE(run_until([&] { return !client_.kept_attributes(kDirectory); }));
   }
