@@ -37,19 +37,24 @@ Result<std::vector<Extent>> all_extents(ClusterCalls& calls, const Attributes& a
   return extents;
 }
 
-Result<std::map<ChunkId, ChunkDescription>> describe(ClusterCalls& calls,
-                                                     const std::vector<Extent>& extents) {
-  std::map<ChunkId, ChunkDescription> chunks;
+using Chunks = std::map<ChunkId, ChunkDescription>;
+
+// `writer` becomes the client that has the write lease of the inode.
+Result<Chunks> describe(ClusterCalls& calls, InodeId inode, const std::vector<Extent>& extents,
+                        std::string& writer) {
+  Chunks chunks;
   for (const Extent& extent : extents) {
     chunks[extent.chunk];
   }
   DescribeChunksRequest request;
+  request.written = inode;
   const auto fetch = [&]() -> Status {
     DFS_TRY(const DescribeChunksReply reply, calls.master(request));
     for (const ChunkDescription& chunk : reply.chunks) {
       chunks[chunk.chunk] = chunk;
     }
     request.chunks.clear();
+    writer = reply.writer;
     return ok();
   };
   for (const auto& [id, description] : chunks) {
@@ -62,8 +67,8 @@ Result<std::map<ChunkId, ChunkDescription>> describe(ClusterCalls& calls,
   return chunks;
 }
 
-nlohmann::json to_json(const Attributes& attributes, const std::vector<Extent>& extents,
-                       const std::map<ChunkId, ChunkDescription>& chunks) {
+nlohmann::json to_json(const Attributes& attributes, const std::string& writer,
+                       const std::vector<Extent>& extents, const Chunks& chunks) {
   nlohmann::json extent_list = nlohmann::json::array();
   for (const Extent& extent : extents) {
     extent_list.push_back({{"file_offset", extent.file_offset},
@@ -89,19 +94,24 @@ nlohmann::json to_json(const Attributes& attributes, const std::vector<Extent>& 
   return {{"inode", attributes.inode.value},
           {"size_bytes", attributes.size_bytes},
           {"stored_bytes", attributes.used_bytes},
+          {"writer", escape(writer)},
           {"replicas", attributes.policy.replicas},
           {"min_replicas", attributes.policy.min_replicas},
           {"extents", extent_list},
           {"chunks", chunk_list}};
 }
 
-std::string to_text(const Attributes& attributes, const std::vector<Extent>& extents,
-                    const std::map<ChunkId, ChunkDescription>& chunks) {
+std::string to_text(const Attributes& attributes, const std::string& writer,
+                    const std::vector<Extent>& extents, const Chunks& chunks) {
   std::string text = "inode " + std::to_string(attributes.inode.value) + ", " +
                      std::to_string(attributes.size_bytes) + " bytes (" +
                      format_size(attributes.used_bytes) + " stored), policy " +
                      std::to_string(attributes.policy.replicas) + " replicas, at least " +
                      std::to_string(attributes.policy.min_replicas) + "\n";
+  if (!writer.empty()) {
+    text += "being written by " + escape(writer) +
+            ", which may buffer more than is counted and listed here\n";
+  }
   if (extents.empty()) {
     return text + "no data stored\n";
   }
@@ -128,9 +138,10 @@ std::string to_text(const Attributes& attributes, const std::vector<Extent>& ext
 Result<Output> file_info(ClusterCalls& calls, const std::string& path, bool as_json) {
   DFS_TRY(const Attributes attributes, resolve_path(calls, path));
   DFS_TRY(const std::vector<Extent> extents, all_extents(calls, attributes));
-  DFS_TRY(const auto chunks, describe(calls, extents));
-  return Output{as_json ? to_json(attributes, extents, chunks).dump(2) + "\n"
-                        : to_text(attributes, extents, chunks)};
+  std::string writer;
+  DFS_TRY(const Chunks chunks, describe(calls, attributes.inode, extents, writer));
+  return Output{as_json ? to_json(attributes, writer, extents, chunks).dump(2) + "\n"
+                        : to_text(attributes, writer, extents, chunks)};
 }
 
 Result<Output> policy_get(ClusterCalls& calls, const std::string& path, bool as_json) {

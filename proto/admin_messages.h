@@ -98,13 +98,15 @@ struct ChunkDescription {
 };
 struct DescribeChunksReply {
   std::vector<ChunkDescription> chunks;  // those that exist, in the order asked for
-  DFS_FIELDS(chunks)
+  std::string writer;                    // the client that may buffer what it wrote; empty: none
+  DFS_FIELDS(chunks, writer)
 };
 struct DescribeChunksRequest {
   static constexpr MessageType kType = MessageType::kDescribeChunks;
   using Reply = DescribeChunksReply;
   std::vector<ChunkId> chunks;
-  DFS_FIELDS(chunks)
+  InodeId written;  // who has the write lease of this is told, too; 0: of none
+  DFS_FIELDS(chunks, written)
 };
 
 struct ListChunksReply {

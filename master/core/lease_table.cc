@@ -72,6 +72,11 @@ bool LeaseTable::is_written_by_other(SessionId session, InodeId inode) const {
   return writer != writers_.end() && writer->second.session != session;
 }
 
+SessionId LeaseTable::writer(InodeId inode) const {
+  const auto writer = writers_.find(inode);
+  return writer == writers_.end() ? SessionId{} : writer->second.session;
+}
+
 std::uint64_t LeaseTable::write_epoch(SessionId session, InodeId inode) const {
   const auto writer = writers_.find(inode);
   return writer != writers_.end() && writer->second.session == session ? writer->second.epoch : 0;

@@ -59,6 +59,7 @@ class LeaseTable {
   bool grant(SessionId session, const Attributes& attributes);
   // Another session may have written what the master does not know.
   bool is_written_by_other(SessionId session, InodeId inode) const;
+  SessionId writer(InodeId inode) const;  // who has its write lease; 0: nobody
   // Of its write lease; 0: it has none.
   std::uint64_t write_epoch(SessionId session, InodeId inode) const;
   // That is the epoch of its write lease. Or it is none (0), but the session has a lease, and was

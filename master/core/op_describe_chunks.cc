@@ -3,8 +3,10 @@
 #include <optional>
 
 #include "master/core/chunk_manager.h"
+#include "master/core/lease_table.h"
 #include "master/core/node_table.h"
 #include "master/core/operations.h"
+#include "master/core/session_table.h"
 
 namespace dfs::master {
 namespace {
@@ -54,6 +56,9 @@ Result<DescribeChunksReply> apply(OpContext& context, const DescribeChunksReques
       DFS_TRY(ChunkDescription description, describe(context, *row));
       reply.chunks.push_back(std::move(description));
     }
+  }
+  if (const auto writer = context.sessions.describe(context.leases.writer(request.written))) {
+    reply.writer = writer->name;
   }
   return reply;
 }

@@ -317,6 +317,15 @@ class MountedTest(ClusterTest):
         with self.assertRaises(OSError):
             write_file(mount.path("file"), b"")  # still read-only
 
+    def test_file_info_names_who_may_buffer_what_it_does_not_count(self):
+        cluster = self.new_cluster(servers=1, replicas=1)
+        mount = cluster.mount()
+        with open(mount.path("file"), "wb", buffering=0) as f:
+            f.write(b"buffered")
+            self.assertIn("being written by " + os.uname().nodename, cluster.admin("file", "info", "/file").stdout)
+            self.assertIn(mount.directory, json.loads(cluster.admin("file", "info", "/file", "--json").stdout)["writer"])
+        self.assertEqual(json.loads(cluster.admin("file", "info", "/", "--json").stdout)["writer"], "")
+
     def test_nonempty_directory_is_mounted_over_when_asked(self):
         cluster = self.new_cluster(servers=1, replicas=1)
         directory = cluster.make_folder("full")

@@ -194,6 +194,9 @@ TEST_F(Extents, commits_that_cannot_be_are_refused_file_by_file) {
   ASSERT_TRUE(refused);
   EXPECT_EQ(error_code_from_wire(refused->results[0].code), ErrorCode::kNoSuchChunk);
 
+  EXPECT_EQ(client->ask(DescribeChunksRequest{.chunks = {}, .written = file})->writer, "test");
+  EXPECT_EQ(client->ask(DescribeChunksRequest{.chunks = {}, .written = kRootInode})->writer, "");
+
   EXPECT_EQ(commit_code(file, {good}), ErrorCode::kOk);
   seal(chunk.chunk);
   ASSERT_TRUE(wait_until_sealed(chunk.chunk));
