@@ -153,7 +153,7 @@ class Fsck {
     }
     // The cluster went on between the two lists: look again at both sides.
     DFS_TRY(const DescribeChunksReply again,
-            calls_.master(DescribeChunksRequest{.chunks = {chunk.chunk}}));
+            calls_.master(DescribeChunksRequest{.chunks = {chunk.chunk}, .written = {}}));
     if (again.chunks.empty()) {
       return ok();  // deleted meanwhile
     }
@@ -240,7 +240,7 @@ class Fsck {
   Status check_unknown(const NodeInfo& node, const std::vector<ReplicaInfo>& unknown) {
     for (const ReplicaInfo& replica : unknown) {
       DFS_TRY(const DescribeChunksReply known,
-              calls_.master(DescribeChunksRequest{.chunks = {replica.chunk}}));
+              calls_.master(DescribeChunksRequest{.chunks = {replica.chunk}, .written = {}}));
       DFS_TRY(const auto still_there, ask_for(node, replica.chunk));
       unknown_ += known.chunks.empty() && still_there ? 1 : 0;
     }
