@@ -41,7 +41,7 @@ Envelope request_envelope(MessageType type) {
   return envelope;
 }
 
-constexpr const char* kLookupEnvelope = "9c 02 01 14 07 03 05 04 cd03e8 00 a0 c0 00";
+constexpr const char* kLookupEnvelope = "9d 02 01 14 07 03 05 04 cd03e8 00 a0 c0 00 00";
 
 TEST(Codec, lookup_request_has_its_golden_bytes) {
   const Buffer head = encode_message(request_envelope(MessageType::kLookup),
@@ -68,8 +68,9 @@ TEST(Codec, nested_lists_have_their_golden_bytes) {
   Envelope envelope = request_envelope(MessageType::kRead);
   envelope.kind = MessageKind::kReply;
   const Buffer head = encode_message(envelope, reply);
-  EXPECT_EQ(head.text(),
-            from_hex("9c 02 02 51 07 03 05 04 cd03e8 00 a0 c0 00  91 91 94 19 02 00 92 01 cd012c"));
+  EXPECT_EQ(
+      head.text(),
+      from_hex("9d 02 02 51 07 03 05 04 cd03e8 00 a0 c0 00 00  91 91 94 19 02 00 92 01 cd012c"));
 }
 
 TEST(Codec, error_has_its_golden_bytes_and_no_body) {
@@ -78,7 +79,7 @@ TEST(Codec, error_has_its_golden_bytes_and_no_body) {
   envelope.code = ErrorCode::kNotFound;
   envelope.detail = "no";
   const Buffer head = encode_error(envelope);
-  EXPECT_EQ(head.text(), from_hex("9c 02 02 14 07 03 05 04 cd03e8 01 a2 6e6f c0 00"));
+  EXPECT_EQ(head.text(), from_hex("9d 02 02 14 07 03 05 04 cd03e8 01 a2 6e6f c0 00 00"));
   const auto decoded = decode_head(head.bytes());
   ASSERT_TRUE(decoded.has_value());
   EXPECT_TRUE(decoded->body.empty());
@@ -91,7 +92,7 @@ TEST(Codec, reply_to_a_change_has_its_golden_bytes) {
   envelope.durable_index = 8;
   const Buffer head = encode_message(envelope, EmptyReply{});
   EXPECT_EQ(head.text(),
-            from_hex("9c 02 02 14 07 03 05 04 cd03e8 00 a0 93 09 92 03 04 cd012c 08 90"));
+            from_hex("9d 02 02 14 07 03 05 04 cd03e8 00 a0 93 09 92 03 04 cd012c 08 00 90"));
   const auto decoded = decode_head(head.bytes());
   ASSERT_TRUE(decoded.has_value());
   EXPECT_EQ(decoded->envelope.stamp, envelope.stamp);
@@ -166,7 +167,7 @@ TEST(Codec, truncated_envelope_is_a_bad_message_at_every_length) {
 
 TEST(Codec, envelope_of_a_newer_minor_form_is_read_as_far_as_known) {
   const auto decoded =
-      decode_head(as_bytes(from_hex("9d 02 01 14 07 03 05 04 cd03e8 00 a0 c0 00 81 01 02  90")));
+      decode_head(as_bytes(from_hex("9e 02 01 14 07 03 05 04 cd03e8 00 a0 c0 00 00 81 01 02  90")));
   ASSERT_TRUE(decoded.has_value());
   EXPECT_EQ(decoded->envelope.deadline_ms, 1000u);
   EXPECT_EQ(decoded->body.size(), 1u);

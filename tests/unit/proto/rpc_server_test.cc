@@ -154,7 +154,6 @@ TEST_F(RpcServerTest, head_over_its_limit_is_too_large) {
 
 // An address is used again: both clusters count their chunks from 1.
 TEST_F(RpcServerTest, what_is_meant_for_another_cluster_is_refused) {
-  start_server();
   rpc_server->set_cluster(cluster_tag("0123456789abcdef0123456789abcdef"));
   RpcClient::Options options;
   options.cluster = cluster_tag("fedcba9876543210fedcba9876543210");
