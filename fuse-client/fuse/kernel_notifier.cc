@@ -114,8 +114,8 @@ void KernelNotifier::store_last_byte(std::uint64_t inode, std::uint64_t size_byt
        {.iov_base = &store, .iov_len = sizeof store},
        {.iov_base = listener_ == Listener::kTest ? &readable : nullptr, .iov_len = store.size}}};
   // Besides EFAULT: an inode that the kernel does not know, or a connection that has ended.
-  static_cast<void>(
-      writev(fuse_session_fd(session_), parts.data(), static_cast<int>(parts.size())));
+  [[maybe_unused]] const ssize_t sent =
+      writev(fuse_session_fd(session_), parts.data(), static_cast<int>(parts.size()));
 }
 
 void KernelNotifier::drop(std::uint64_t inode, std::int64_t offset, std::int64_t length_bytes) {

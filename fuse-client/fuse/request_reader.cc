@@ -54,7 +54,10 @@ class RequestReader::Pipe {
     }
     std::unique_ptr<Pipe> pipe(new Pipe(ends[0], ends[1]));
     const int given = fcntl(ends[1], F_SETPIPE_SZ, static_cast<int>(size_bytes));
-    return given >= static_cast<int>(size_bytes) ? std::move(pipe) : nullptr;
+    if (given < static_cast<int>(size_bytes)) {
+      return nullptr;
+    }
+    return pipe;
   }
   ~Pipe() {
     close_input();
