@@ -163,9 +163,10 @@ OperationId Client::Impl::settle(Duration wait, const Done<Unwritten>& done) {
       }
       answer(ok());
     }));
-    sync_metadata(OperationId{}, [answer](Result<Unit> synced) {
-      // The master there is has nothing of this client's.
-      answer(synced.code() == ErrorCode::kWrongCluster ? Result<Unit>(ok()) : std::move(synced));
+    sync_metadata(OperationId{}, [answer](const Result<Unit>& synced) {
+      // The master there is may have nothing of this client's.
+      const bool has_failed = !synced && synced.error().code != ErrorCode::kWrongCluster;
+      answer(has_failed ? synced : ok());
     });
   });
   return id;
