@@ -23,15 +23,19 @@ constexpr UnitName kSizeUnits[] = {
     {"KB", 1000},
     {"KiB", kKibi},
     {"K", kKibi},
+    {"k", kKibi},
     {"MB", 1000 * 1000},
     {"MiB", kKibi* kKibi},
     {"M", kKibi* kKibi},
+    {"m", kKibi* kKibi},
     {"GB", 1000 * 1000 * 1000},
     {"GiB", kKibi* kKibi* kKibi},
     {"G", kKibi* kKibi* kKibi},
+    {"g", kKibi* kKibi* kKibi},
     {"TB", 1000ull * 1000 * 1000 * 1000},
     {"TiB", kKibi* kKibi* kKibi* kKibi},
     {"T", kKibi* kKibi* kKibi* kKibi},
+    {"t", kKibi* kKibi* kKibi* kKibi},
 };
 constexpr std::uint64_t kSecond = 1'000'000'000;
 constexpr UnitName kDurationUnits[] = {

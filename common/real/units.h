@@ -9,8 +9,8 @@
 
 namespace dfs::real {
 
-// "4096", "64KiB" or "64K", "256MiB", "1GiB", "2TiB" (powers of 1024); "1kB", "1MB", "1GB", "1TB"
-// (powers of 1000). kInvalidArgument, saying what is wrong, for anything else.
+// "4096", "64KiB" or "64K" or "64k", "256MiB", "1GiB", "2TiB" (powers of 1024); "1kB", "1MB",
+// "1GB", "1TB" (powers of 1000). kInvalidArgument, saying what is wrong, for anything else.
 Result<std::uint64_t> parse_size(const std::string& text);
 // A number and its unit: "500us", "500ms", "5s", "2min", "1h", "7d"; or "0".
 Result<Duration> parse_duration(const std::string& text);

@@ -4,10 +4,10 @@
 #include <array>
 #include <charconv>
 #include <map>
-#include <optional>
 #include <string_view>
 
 #include "common/real/address.h"
+#include "common/real/units.h"
 
 namespace dfs::mount {
 namespace {
@@ -58,40 +58,30 @@ bool is_ignored(std::string_view option) {
                      [&](const char* prefix) { return option.starts_with(prefix); });
 }
 
-// A number and a unit from the table. Fails when either is missing, or the product overflows.
-std::optional<std::uint64_t> parse_with_unit(
-    std::string_view text, const std::map<std::string_view, std::uint64_t>& units) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const auto unit = units.find(std::string_view(end, text.data() + text.size()));
-  std::uint64_t product = 0;
-  if (error != std::errc{} || unit == units.end() ||
-      __builtin_mul_overflow(number, unit->second, &product)) {
-    return std::nullopt;
-  }
-  return product;
+Error bad_value(std::string_view option, const Error& why) {
+  return bad("option " + std::string(option) + ": " + why.detail);
 }
 
-Result<std::uint64_t> parse_size(std::string_view name, std::string_view text) {
-  static const std::map<std::string_view, std::uint64_t> kUnits = {
-      {"", 1},           {"K", 1u << 10}, {"KiB", 1u << 10}, {"M", 1u << 20},
-      {"MiB", 1u << 20}, {"G", 1u << 30}, {"GiB", 1u << 30}};
-  if (const auto bytes = parse_with_unit(text, kUnits)) {
-    return *bytes;
+Result<std::uint64_t> parse_memory(std::string_view option, std::string_view text) {
+  const auto bytes = real::parse_size(std::string(text));
+  if (!bytes) {
+    return bad_value(option, bytes.error());
   }
-  return bad("option " + std::string(name) + ": '" + std::string(text) +
-             "' is not a size such as 256MiB or 1GiB");
+  if (*bytes < kMemoryBytesMin) {
+    return bad("option " + std::string(option) + ": at least 16MiB are needed");
+  }
+  return *bytes;
 }
 
-Result<Duration> parse_duration(std::string_view name, std::string_view text) {
-  static const std::map<std::string_view, std::uint64_t> kUnits = {
-      {"", 1000}, {"s", 1000}, {"ms", 1}, {"m", 60'000}, {"min", 60'000}};
-  constexpr std::uint64_t kLongestMs = 24u * 3600 * 1000;
-  if (const auto ms = parse_with_unit(text, kUnits); ms && *ms <= kLongestMs) {
-    return Duration(std::chrono::milliseconds(*ms));
+Result<Duration> parse_wait(std::string_view option, std::string_view text) {
+  const auto wait = real::parse_duration(std::string(text));
+  if (!wait) {
+    return bad_value(option, wait.error());
   }
-  return bad("option " + std::string(name) + ": '" + std::string(text) +
-             "' is not a time such as 30s or 500ms, of at most a day");
+  if (*wait > std::chrono::hours(24)) {
+    return bad("option " + std::string(option) + ": at most a day (24h) is possible");
+  }
+  return *wait;
 }
 
 Result<LogLevel> parse_level(std::string_view text) {
@@ -114,16 +104,13 @@ Result<bool> take_valued_option(std::string_view option, MountRequest& request) 
   const std::string_view value =
       equals == std::string_view::npos ? std::string_view() : option.substr(equals + 1);
   if (name == "mem_limit") {
-    DFS_TRY(request.memory_bytes, parse_size(name, value));
-    if (request.memory_bytes < kMemoryBytesMin) {
-      return bad("option mem_limit: at least 16MiB are needed");
-    }
+    DFS_TRY(request.memory_bytes, parse_memory(name, value));
   } else if (name == "connect_wait") {
-    DFS_TRY(request.connect_wait, parse_duration(name, value));
+    DFS_TRY(request.connect_wait, parse_wait(name, value));
   } else if (name == "write_wait") {
-    DFS_TRY(request.write_wait, parse_duration(name, value));
+    DFS_TRY(request.write_wait, parse_wait(name, value));
   } else if (name == "umount_wait") {
-    DFS_TRY(request.umount_wait, parse_duration(name, value));
+    DFS_TRY(request.umount_wait, parse_wait(name, value));
   } else if (name == "log_level") {
     DFS_TRY(request.log_level, parse_level(value));
   } else if (name == "log_file") {

@@ -13,6 +13,7 @@ TEST(Units, sizes_are_read_with_their_units) {
   EXPECT_EQ(*parse_size("64KiB"), 65536u);
   EXPECT_EQ(*parse_size("64K"), 65536u);
   EXPECT_EQ(*parse_size("64 MiB"), 64u << 20);
+  EXPECT_EQ(*parse_size("64m"), 64u << 20);  // as with tmpfs
   EXPECT_EQ(*parse_size("3GB"), 3'000'000'000u);
   EXPECT_EQ(*parse_size("2TiB"), std::uint64_t{2} << 40);
 }
