@@ -296,6 +296,12 @@ void SharedStory::master_lost_power() {
 }
 
 void SharedStory::begin_era(MonoTime from) {
+  // Who has not heard since an earlier power loss that its session is over made nothing again.
+  for (const Client& client : clients_) {
+    if (client.in_doubt_since && client.over_since) {
+      from = std::min(from, *client.in_doubt_since);
+    }
+  }
   std::erase_if(history_, [&](const Operation& op) { return op.invoked_ns >= ns(from); });
   for (Operation& op : history_) {
     if (op.completed_ns >= ns(from)) {
