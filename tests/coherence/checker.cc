@@ -4,6 +4,7 @@
 #include <compare>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "common/assert.h"
 
@@ -111,25 +112,77 @@ class Search {
   // What is possible with the operation in this place done.
   Configurations explanations(std::size_t place) {
     Configurations explained;
-    tried_.clear();
-    std::vector<Configuration> open(possible_.begin(), possible_.end());
-    while (!open.empty()) {
-      const Configuration configuration = std::move(open.back());
-      open.pop_back();
-      if (!tried_.insert(configuration).second) {
+    begin_search(place);
+    for (const Configuration& configuration : possible_) {
+      add_open(configuration);
+    }
+    while (auto configuration = next_open()) {
+      if (!try_new(*configuration)) {
         continue;
       }
-      if (tried_.size() > options_.configurations_max) {
+      if (tried_count_ > options_.configurations_max) {
         is_undecided_ = true;
         break;
       }
-      if (configuration.stages[place] == kDone) {
-        explained.insert(configuration);
+      if (configuration->stages[place] == kDone) {
+        explained.insert(std::move(*configuration));
       } else {
-        go_on(configuration, open);
+        go_on(*configuration);
       }
     }
     return explained;
+  }
+
+  void begin_search(std::size_t place) {
+    tried_.clear();
+    tried_count_ = 0;
+    loose_.clear();
+    for (std::size_t i = 0; i < places_.size(); ++i) {
+      if (i != place && places_[i] != kFree && !history_[places_[i]].is_known()) {
+        loose_.push_back(i);
+      }
+    }
+    open_.assign(loose_.size() + 1, {});
+  }
+
+  // Those with the most left to happen come first: they make the most others needless.
+  void add_open(Configuration configuration) {
+    const auto made = std::count_if(loose_.begin(), loose_.end(), [&](std::size_t place) {
+      return configuration.stages[place] == kDone;
+    });
+    open_[static_cast<std::size_t>(made)].push_back(std::move(configuration));
+  }
+
+  std::optional<Configuration> next_open() {
+    const auto first =
+        std::find_if(open_.begin(), open_.end(), [](const auto& open) { return !open.empty(); });
+    if (first == open_.end()) {
+      return std::nullopt;
+    }
+    Configuration configuration = std::move(first->back());
+    first->pop_back();
+    return configuration;
+  }
+
+  // False: what can follow is no more than what can follow one that was tried. What never completed
+  // need not happen, so one in which it still may allows all that one allows in which it has.
+  bool try_new(const Configuration& configuration) {
+    Configuration rest = configuration;
+    std::vector<Stage> loose;
+    for (const std::size_t place : loose_) {
+      loose.push_back(std::exchange(rest.stages[place], kDone));
+    }
+    auto& tried = tried_[std::move(rest)];
+    const auto allows_all = [&](const std::vector<Stage>& other) {
+      return std::equal(loose.begin(), loose.end(), other.begin(),
+                        [](Stage here, Stage there) { return here == kDone || here == there; });
+    };
+    if (std::any_of(tried.begin(), tried.end(), allows_all)) {
+      return false;
+    }
+    tried.push_back(std::move(loose));
+    ++tried_count_;
+    return true;
   }
 
   // False: nothing explains the answer, or too much may.
@@ -146,8 +199,8 @@ class Search {
     return true;
   }
 
-  // Adds what can come next to `open`.
-  void go_on(const Configuration& configuration, std::vector<Configuration>& open) {
+  // Adds what can come next.
+  void go_on(const Configuration& configuration) {
     for (std::size_t place = 0; place < places_.size(); ++place) {
       if (configuration.stages[place] == kDone) {
         continue;
@@ -162,7 +215,7 @@ class Search {
           std::replace(next.stages.begin(), next.stages.end(), step.bound_from, step.bound_to);
         }
         observe_all(next);
-        open.push_back(std::move(next));
+        add_open(std::move(next));
       }
     }
   }
@@ -196,7 +249,11 @@ class Search {
   const CheckOptions& options_;
   std::vector<std::size_t> places_;  // of operations under way
   Configurations possible_;
-  Configurations tried_;  // for the newest answer
+  // For the newest answer: by all but the stages of `loose_`, and these.
+  std::map<Configuration, std::vector<std::vector<Stage>>> tried_;
+  std::size_t tried_count_ = 0;
+  std::vector<std::size_t> loose_;                // places of what never completed
+  std::vector<std::vector<Configuration>> open_;  // by how many of these are done
   std::vector<Step> steps_;
   bool is_undecided_ = false;
 };
@@ -261,7 +318,7 @@ Contradiction Search::contradiction(std::size_t operation) const {
               return left.invoked_ns < right.invoked_ns;
             });
   std::set<State> states;
-  for (const Configuration& configuration : tried_) {
+  for (const auto& [configuration, loose] : tried_) {
     states.insert(configuration.state);
   }
   for (const State& state : states) {

@@ -2,12 +2,15 @@
 //
 //   dfs-coherence record --directory DIR --out FILE --mount N --process N [--seed N] [--seconds N]
 //                        [--operations LIST] [--slot-bytes N] [--sync]
-//   dfs-coherence check [--pause MOUNT:FROM:TO]... FILE...
+//   dfs-coherence check [--pause MOUNT:FROM:TO]... [--forget-after SECONDS] FILE...
 //
 // LIST is of names, contents, appends, locks, separated by commas; without it, all. Times are of
 // CLOCK_MONOTONIC in ns. Exit status: 0 if all is well, 1 for a contradiction, 2 for bad arguments
 // or files, 3 if the check was given up.
 #include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -15,6 +18,7 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "tests/coherence/checker.h"
@@ -37,7 +41,8 @@ int usage() {
                "[--seed N] [--seconds N]\n"
                "                     [--operations names,contents,appends,locks] "
                "[--slot-bytes N] [--sync]\n"
-               "       dfs-coherence check [--pause MOUNT:FROM:TO]... FILE...\n");
+               "       dfs-coherence check [--pause MOUNT:FROM:TO]... [--forget-after SECONDS] "
+               "FILE...\n");
   return kExitUsage;
 }
 
@@ -124,14 +129,14 @@ dfs::Result<coherence::History> read_histories(const std::vector<std::string>& p
 }
 
 // The exit status.
-int judge(const coherence::History& history) {
+int judge(const coherence::History& history, const coherence::CheckOptions& options) {
   auto parts = coherence::take_apart(history);
   if (!parts) {
     return fail(parts.error());
   }
   std::size_t contradictions = 0, undecided = 0;
   for (const coherence::Part& part : *parts) {
-    const auto found = coherence::check(*part.object, part.history);
+    const auto found = coherence::check(*part.object, part.history, options);
     if (!found) {
       continue;
     }
@@ -149,27 +154,44 @@ int judge(const coherence::History& history) {
   return contradictions > 0 ? kExitContradiction : undecided > 0 ? kExitUndecided : 0;
 }
 
+bool take_pause(const std::string& word, std::vector<coherence::Pause>& pauses) {
+  coherence::Pause& pause = pauses.emplace_back();
+  char colon = 0, second = 0;
+  std::istringstream in(word);
+  return (in >> pause.mount >> colon >> pause.from_ns >> second >> pause.to_ns) && colon == ':' &&
+         second == ':';
+}
+
+bool take_seconds(const std::string& word, std::chrono::nanoseconds& time) {
+  std::uint32_t seconds = 0;
+  const char* const end = word.data() + word.size();
+  const auto [last, error] = std::from_chars(word.data(), end, seconds);
+  time = std::chrono::seconds(seconds);
+  return error == std::errc{} && last == end;
+}
+
 int check(const std::vector<std::string>& words) {
   std::vector<coherence::Pause> pauses;
   std::vector<std::string> paths;
+  coherence::CheckOptions options;
   for (std::size_t i = 0; i < words.size(); ++i) {
-    if (words[i] != "--pause") {
+    const std::string next = i + 1 < words.size() ? words[i + 1] : "";
+    if (words[i] == "--pause" || words[i] == "--forget-after") {
+      if (words[i] == "--pause" ? !take_pause(next, pauses)
+                                : !take_seconds(next, options.forget_after)) {
+        return usage();
+      }
+      ++i;
+    } else {
       paths.push_back(words[i]);
-      continue;
-    }
-    coherence::Pause& pause = pauses.emplace_back();
-    char colon = 0, second = 0;
-    std::istringstream in(i + 1 < words.size() ? words[++i] : "");
-    if (!(in >> pause.mount >> colon >> pause.from_ns >> second >> pause.to_ns) || colon != ':' ||
-        second != ':') {
-      return usage();
     }
   }
   if (paths.empty()) {
     return usage();
   }
   auto history = read_histories(paths);
-  return history ? judge(coherence::excuse(std::move(*history), pauses)) : fail(history.error());
+  return history ? judge(coherence::excuse(std::move(*history), pauses), options)
+                 : fail(history.error());
 }
 
 }  // namespace

@@ -182,8 +182,9 @@ void Directory::renames(const State& state, const Operation& op, Stage stage,
   const std::size_t to = index_of(op.other);
   const bool is_plain = op.kind == Kind::kRename;
   // Two names of one file stay as they are. Kernels look at one name after the other; what they
-  // keep of the second is not renewed while they ask for the first.
-  if (op.kind != Kind::kRenameNoReplace) {
+  // keep of the second is not renewed while they ask for the first. Of one that was never answered
+  // nobody knows that it did nothing.
+  if (op.kind != Kind::kRenameNoReplace && op.is_known()) {
     const auto looked_at = [&](std::uint64_t inode, std::uint64_t where) {
       if (inode != 0 && stage != (inode | where)) {
         steps.push_back({.state = state, .stage = inode | where});

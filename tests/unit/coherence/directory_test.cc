@@ -220,6 +220,20 @@ TEST_F(DirectoryHistory, too_much_at_once_is_undecided) {
   EXPECT_TRUE(found->is_undecided);
 }
 
+TEST_F(DirectoryHistory, much_that_was_never_answered_does_not_make_a_check_long) {
+  opens(1, 2, Kind::kCreate, "a", 7);
+  for (int i = 0; i < 15; ++i) {
+    add(3, kNever, Kind::kRename, "a", "b");
+    add(3, kNever, Kind::kRename, "b", "a");
+  }
+  for (int i = 4; i < 24; i += 2) {
+    stats(i, i + 1, "a", 7, 1);
+  }
+  stats(25, 26, "b", 7, 1);
+  Directory directory({"a", "b", "c"});
+  EXPECT_FALSE(check(directory, history(), {.configurations_max = 1000}));
+}
+
 TEST_F(DirectoryHistory, a_contradiction_shows_what_concerns_it) {
   opens(1, 2, Kind::kCreate, "c", 6);
   opens(3, 4, Kind::kCreate, "a", 7);
