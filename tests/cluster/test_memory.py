@@ -134,7 +134,9 @@ class UserMemoryTest(ClusterTest):
 
     WRITERS = 1100
     CUT = 10
-    WHOLE_BYTES = 409600  # whole pages: the kernel locks others while they are written
+    # Of whole pages: the kernel locks others while they are written. Of no less than the others' requests, so that none of
+    # these is taken ahead of those.
+    WHOLE_BYTES = 1020 << 10
     CUT_BYTES = 100001
 
     def test_writes_of_an_ordinary_user_that_wait_count_too(self):
