@@ -210,9 +210,9 @@ class OrdinaryUser:
         return pid
 
     def start(self, script, *argv, **options):
-        """A Python program that is his. He need not be able to start an interpreter."""
+        """A Python program that is his. He may not be able to read the interpreter and its modules himself."""
         uid, gid = self.ids
-        become = f"import os; os.setgroups([]); os.setgid({gid}); os.setuid({uid})\n"
+        become = f"import os, sys, threading; os.setgroups([]); os.setgid({gid}); os.setuid({uid})\n"
         return subprocess.Popen([sys.executable, "-c", become + script, *argv], cwd="/", **options)
 
 

@@ -158,7 +158,7 @@ class UserMemoryTest(ClusterTest):
             server.pause()
         self.assertEqual(go_on(), "started")
         cluster.wait_until(lambda: waiting(cluster) >= self.WRITERS - LIMIT_MIB, "most writes wait", 30)
-        # What the kernel then cuts off its pages are bytes of the writes.
+        # The kernel is told of it while its pages hold what is to be written.
         cut = [root.path("theirs", f"f{i}") for i in range(self.WRITERS - self.CUT, self.WRITERS)]
         for path in cut:
             os.truncate(path, self.CUT_BYTES)
