@@ -44,6 +44,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(EventLoop& loop, Handlers handler
   DFS_ASSERT(handlers.stop && handlers.reopen_log);
   raise_descriptor_limit();
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files fails what would exceed it
   const sigset_t set = handled_signals();
   DFS_ASSERT(::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
   OwnedFd signals(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));

@@ -23,8 +23,8 @@ class Daemon {
     std::function<void()> reopen_log;  // SIGHUP
   };
 
-  // Blocks these signals for the process, ignores SIGPIPE, raises RLIMIT_NOFILE to its hard limit.
-  // The loop must outlive the Daemon.
+  // Blocks these signals for the process, ignores SIGPIPE and SIGXFSZ, raises RLIMIT_NOFILE to its
+  // hard limit. The loop must outlive the Daemon.
   static Result<std::unique_ptr<Daemon>> create(EventLoop& loop, Handlers handlers);
   ~Daemon();
   Daemon(const Daemon&) = delete;

@@ -158,6 +158,7 @@ std::vector<ClientWait> Client::waiting(std::size_t count_max, std::uint64_t& mo
   return impl_->waiting(count_max, more);
 }
 ClientUsage Client::usage() const { return impl_->usage(); }
+std::uint64_t Client::waiting_bytes() const { return impl_->waiting_bytes(); }
 bool Client::master_answers() const { return impl_->master_answers(); }
 Unwritten Client::unwritten() const { return impl_->unwritten(); }
 

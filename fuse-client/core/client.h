@@ -226,7 +226,6 @@ class Client {
   Duration attributes_keep_for(InodeId inode) const;
   bool is_open(InodeId inode) const;  // or being opened
   Duration name_keeps_for(InodeId parent, const std::string& name, InodeId inode);
-
   // The kernel has forgotten the inode: nothing refers to it but open handles.
   void forget(InodeId inode);
   // As ClientOptions::update_atime, from now on.
@@ -238,6 +237,7 @@ class Client {
   // that cannot be stored; `more` is how many more there are. Asks nobody.
   std::vector<ClientWait> waiting(std::size_t count_max, std::uint64_t& more) const;
   ClientUsage usage() const;
+  std::uint64_t waiting_bytes() const;  // of it
   Unwritten unwritten() const;
   // False once it was silent for 2 s.
   bool master_answers() const;

@@ -88,6 +88,7 @@ class Client::Impl {
   void note_caller(OperationId operation, std::uint32_t pid);
   std::vector<ClientWait> waiting(std::size_t count_max, std::uint64_t& more) const;
   ClientUsage usage() const;
+  std::uint64_t waiting_bytes() const { return memory_.used(MemoryBudget::Use::kWaiting); }
   Unwritten unwritten() const;
   bool master_answers() const { return master_.is_up(); }
 

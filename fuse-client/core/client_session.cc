@@ -187,7 +187,7 @@ ClientUsage Client::Impl::usage() const {
   return {.dirty_bytes = memory_.used(MemoryBudget::Use::kDirty),
           .cached_bytes = memory_.used(MemoryBudget::Use::kCache),
           .in_flight_bytes = memory_.used(MemoryBudget::Use::kInFlight),
-          .waiting_bytes = memory_.used(MemoryBudget::Use::kWaiting)};
+          .waiting_bytes = waiting_bytes()};
 }
 
 Unwritten Client::Impl::unwritten() const {

@@ -189,7 +189,7 @@ int FuseServer::fd() const { return fuse_session_fd(session_); }
 
 bool FuseServer::process() {
   for (int handled = 0; handled < kRequestsPerTurn; ++handled) {
-    const int received = reader_.receive(session_, client_.usage().waiting_bytes);
+    const int received = reader_.receive(session_, client_.waiting_bytes());
     if (received == -EAGAIN || received == -EINTR) {
       return true;
     }

@@ -3,11 +3,13 @@ with mount(8). Everything is awaited by event: readiness through the daemons' ow
 of processes by wait. Run as root."""
 import json
 import os
+import pwd
 import select
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -171,6 +173,47 @@ class Mount:
     def remount(self):
         self.umount()
         return self.mount()
+
+
+class OrdinaryUser:
+    """Somebody who is not root, with a folder of his own and a directory in it to mount at."""
+
+    NAME = "nobody"
+
+    def __init__(self, test):
+        self.home = tempfile.mkdtemp(prefix="dfs-user-", dir=SCRATCH)
+        test.addCleanup(shutil.rmtree, self.home, ignore_errors=True)
+        user = pwd.getpwnam(self.NAME)
+        self.ids = (user.pw_uid, user.pw_gid)
+        os.chown(self.home, *self.ids)
+        # As udev has it on machines where users mount.
+        mode = os.stat("/dev/fuse").st_mode & 0o777
+        test.addCleanup(os.chmod, "/dev/fuse", mode)
+        os.chmod("/dev/fuse", 0o666)
+        self.directory = os.path.join(self.home, "mnt")
+        self.run(f"mkdir {self.directory}")
+        test.addCleanup(run, "umount", "-l", self.directory, check=False)
+
+    def run(self, command, check=True):
+        return run("su", "-s", "/bin/sh", self.NAME, "-c", command, check=check, cwd="/")
+
+    def mount(self, root, name, options=()):
+        """Mounts a new directory of his, made in root's mount; nobody else may enter. The client's pid."""
+        os.mkdir(root.path(name))
+        os.chown(root.path(name), *self.ids)
+        words = " ".join(f"-o {option}" for option in options)
+        self.run(f"{program('dfs')} {words} {root.cluster.address}/{name} {self.directory}")
+        show = "import os, sys; print(os.getxattr(sys.argv[1], 'dfs.client_pid').decode())"
+        with self.start(show, self.directory, stdout=subprocess.PIPE) as shown:
+            pid = int(shown.stdout.read())
+        root.cluster.clients.append(os.pidfd_open(pid))
+        return pid
+
+    def start(self, script, *argv, **options):
+        """A Python program that is his. He may not be able to read the interpreter and its modules himself."""
+        uid, gid = self.ids
+        become = f"import os, sys, threading; os.setgroups([]); os.setgid({gid}); os.setuid({uid})\n"
+        return subprocess.Popen([sys.executable, "-c", become + script, *argv], cwd="/", **options)
 
 
 def wait_for_end(pidfd, limit_s=STOP_LIMIT_S):

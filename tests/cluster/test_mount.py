@@ -1,17 +1,14 @@
 """Mounting and unmounting: what umount promises when things are well and when they are not, and that
 nothing a process waits for in a mount keeps it from being killed."""
 import os
-import pwd
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
-from cluster import ClusterTest, SCRATCH, program, run, wait_for_end
+from cluster import ClusterTest, OrdinaryUser, program, run, wait_for_end
 from trees import pattern, read_file, write_file
 
 MIB = 1 << 20
@@ -286,48 +283,26 @@ class SessionTest(ClusterTest):
 
 
 class UserMountTest(ClusterTest):
-    USER = "nobody"
-
     def setUp(self):
         self.cluster = self.new_cluster(servers=2)
-        self.home = tempfile.mkdtemp(prefix="dfs-user-", dir=SCRATCH)
-        self.addCleanup(shutil.rmtree, self.home, ignore_errors=True)
-        user = pwd.getpwnam(self.USER)
-        self.owner = (user.pw_uid, user.pw_gid)
-        os.chown(self.home, *self.owner)
-        # As udev has it on machines where users mount.
-        mode = os.stat("/dev/fuse").st_mode & 0o777
-        self.addCleanup(os.chmod, "/dev/fuse", mode)
-        os.chmod("/dev/fuse", 0o666)
-        self.directory = os.path.join(self.home, "mnt")
-        self.addCleanup(run, "umount", "-l", self.directory, check=False)
-
-    def as_user(self, command, check=True):
-        return run("su", "-s", "/bin/sh", self.USER, "-c", command, check=check, cwd="/")
+        self.user = OrdinaryUser(self)
+        self.directory = self.user.directory
 
     def test_a_user_mounts_works_and_unmounts(self):
         root = self.cluster.mount()
-        os.mkdir(root.path("theirs"))
-        os.chown(root.path("theirs"), *self.owner)
-        source = self.cluster.address + "/theirs"
-        self.as_user(f"mkdir {self.directory} && {program('dfs')} {source} {self.directory}")
-        self.as_user(f"cd {self.directory} && echo text > f && mkdir d && mv f d/g && grep -q text d/g")
+        client = os.pidfd_open(self.user.mount(root, "theirs"))
+        self.user.run(f"cd {self.directory} && echo text > f && mkdir d && mv f d/g && grep -q text d/g")
         self.assertRaises(PermissionError, os.listdir, self.directory)  # not even root, by default
-        pid = int(self.as_user(f"getfattr --only-values -n dfs.client_pid {self.directory}",
-                               check=False).stdout or 0)
-        client = os.pidfd_open(pid) if pid else None
-        self.as_user(f"fusermount3 -u {self.directory}")
-        if client is not None:
-            wait_for_end(client)
+        self.user.run(f"fusermount3 -u {self.directory}")
+        wait_for_end(client)
         self.assertFalse(os.path.ismount(self.directory))
         self.cluster.wait_until(lambda: os.path.exists(root.path("theirs", "d", "g")), "the user's file")
         self.assertEqual(read_file(root.path("theirs", "d", "g")), b"text\n")
 
     def test_what_a_user_may_not_do_is_refused_in_one_line(self):
-        self.as_user(f"mkdir {self.directory}")
         for options, place in [("-o allow_other", self.directory), ("", "/usr")]:
             with self.subTest(options=options, place=place):
-                done = self.as_user(f"{program('dfs')} {options} {self.cluster.address} {place}", check=False)
+                done = self.user.run(f"{program('dfs')} {options} {self.cluster.address} {place}", check=False)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
                 self.assertFalse(os.path.ismount(self.directory))

@@ -72,18 +72,18 @@ TEST_F(WaitingWritesTest, bytes_of_few_writes_that_wait_are_here_and_those_of_mo
   const std::uint64_t waiting_bytes = (kWrites - waiting_from) * kWriteBytes;
   EXPECT_GT(waiting_bytes, kHeldBytesMax + kRequestBytesMax);
   EXPECT_LE(client->usage().waiting_bytes, kHeldBytesMax + kWriteBytes);
-  EXPECT_GT(server->reader().left_count(), 0u);
-  EXPECT_EQ(client->usage().waiting_bytes + server->reader().left_count() * kWriteBytes,
+  EXPECT_GT(server->reader().left().count(), 0u);
+  EXPECT_EQ(client->usage().waiting_bytes + server->reader().left().count() * kWriteBytes,
             waiting_bytes);
   EXPECT_EQ(error_of(FUSE_MKDIR, kRoot, raw(fuse_mkdir_in{}) + terminated("d")), 0);
   expect_all_taken(kWrites);
-  EXPECT_EQ(server->reader().left_count(), 0u);
+  EXPECT_EQ(server->reader().left().count(), 0u);
   EXPECT_LE(server->reader().held_bytes(), 2 * kRequestBytesMax);
 }
 
 TEST_F(WaitingWritesTest, a_write_whose_bytes_are_left_is_interrupted) {
   start_writes();
-  const std::size_t left = server->reader().left_count();
+  const std::size_t left = server->reader().left().count();
   kernel->send(FUSE_INTERRUPT, 0, raw(fuse_interrupt_in{.unique = sent.back()}));
   std::optional<Answer> answer;
   ASSERT_TRUE(run_until([&] {
@@ -91,7 +91,7 @@ TEST_F(WaitingWritesTest, a_write_whose_bytes_are_left_is_interrupted) {
     return answer.has_value();
   }));
   EXPECT_EQ(answer->error, EINTR);
-  EXPECT_EQ(server->reader().left_count(), left - 1);
+  EXPECT_EQ(server->reader().left().count(), left - 1);
   expect_all_taken(kWrites - 1);
 }
 

@@ -1,13 +1,16 @@
 #include "common/real/daemon.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <memory>
 #include <set>
 #include <string>
@@ -56,6 +59,25 @@ TEST(Daemon, descriptor_limit_is_raised_to_what_is_allowed) {
   rlimit limit{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
   EXPECT_EQ(limit.rlim_cur, limit.rlim_max);
+}
+
+TEST(Daemon, a_limit_on_the_size_of_files_fails_what_would_exceed_it_and_ends_nothing) {
+  const SignalMask mask;
+  const ScratchDirectory scratch;
+  const auto loop = std::move(*EventLoop::create());
+  const auto daemon = Daemon::create(*loop, {.stop = [] {}, .reopen_log = [] {}});
+  ASSERT_TRUE(daemon);
+  const OwnedFd file(::open(scratch.path("f").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+  const ssize_t written = ::write(file.get(), "x", 1);
+  const int error = errno;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(written, -1);
+  EXPECT_EQ(error, EFBIG);
 }
 
 TEST(Daemon, systemd_is_told_when_it_listens) {
