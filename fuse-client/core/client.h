@@ -153,7 +153,7 @@ class Client {
                      Done<OpenedFile> done);
   OperationId unlink(InodeId parent, std::string name, Done<Unit> done);
   OperationId remove_directory(InodeId parent, std::string name, Done<Unit> done);
-  OperationId rename(RenameRequest request, Done<Unit> done);
+  OperationId rename(RenameRequest request, Done<RenameReply> done);
   OperationId link(InodeId inode, InodeId new_parent, std::string new_name, Done<Attributes> done);
   OperationId read_link(InodeId inode, Done<std::string> done);
   // As ReadDirectoryRequest; attributes are as lookup would give them.
@@ -221,11 +221,11 @@ class Client {
   OperationId settle(Duration wait, const Done<Unwritten>& done);
 
   // Caches above. What is known for sure now, and how long it may be cached, if not for
-  // drop_cached; zero: not at all.
+  // drop_cached; zero: not at all. A name, with what is told of the inode.
   std::optional<Attributes> kept_attributes(InodeId inode) const;
   Duration attributes_keep_for(InodeId inode) const;
   bool is_open(InodeId inode) const;  // or being opened
-  Duration name_keeps_for(InodeId parent, const std::string& name, InodeId inode);
+  Duration name_keeps_for(InodeId parent, const std::string& name, const Attributes& told);
 
   // The kernel has forgotten the inode: nothing refers to it but open handles.
   void forget(InodeId inode);
