@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/world.h"
+#include "fuse-client/core/client_events.h"
 #include "fuse-client/core/unwritten.h"
 #include "fuse-client/core/write_data.h"
 #include "proto/attributes.h"
@@ -95,24 +96,6 @@ struct FileLock {
 
 // As SetAttributesRequest: what is set is changed.
 using AttributeChange = SetAttributesRequest;
-
-// What the owner must do to caches above (the kernel's). Called on the scheduler thread.
-struct ClientEvents {
-  // Contents or attributes changed behind the caller's back.
-  std::function<void(InodeId)> invalidate_contents;
-  // A session is about to be opened with this nonce, instead of the one before. 0: the master has
-  // closed it, and there is none.
-  std::function<void(std::uint64_t nonce)> has_session = {};
-  // Other clients are about to make these changes: `dropped` is to be called, once, when nothing of
-  // them is cached above any more. What was kept by the times given by Client::…_keep_for and what
-  // was read through handles counts as cached.
-  std::function<void(const std::vector<LeaseChange>&, std::function<void()> dropped)> drop_cached =
-      {};
-  // Whether what stands above, the kernel, knows the inode: from lookup, create, … until forget().
-  std::function<bool(InodeId)> is_known = {};
-  // Another client asks for what is written to the file here.
-  std::function<void(InodeId)> asked_for = {};
-};
 
 // Everything the client holds, for logs and limits.
 struct ClientUsage {

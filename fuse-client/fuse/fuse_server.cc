@@ -247,21 +247,22 @@ void FuseServer::invalidate_contents(InodeId inode) {
 void FuseServer::drop_cached(const std::vector<LeaseChange>& changes,
                              std::function<void()> dropped) {
   if (dropper_) {
-    note_changes(changes);
-    drop_when_unused(changes, scheduler_.now() + kUseWait,
-                     lifetime_.guard([this, changes, dropped = std::move(dropped)] {
-                       sizes_.when_told(files_of(changes), [this, changes, dropped] {
-                         note_changes(changes);  // the others may go on now
-                         dropped();
-                       });
-                     }));
+    note_changed(files_of(changes));
+    drop_when_unused(changes, scheduler_.now() + kUseWait, std::move(dropped));
   } else {
     scheduler_.post(lifetime_.guard(std::move(dropped)));
   }
 }
 
-void FuseServer::note_changes(const std::vector<LeaseChange>& changes) {
-  for (const InodeId file : files_of(changes)) {
+void FuseServer::others_go_on(const std::vector<InodeId>& files, std::function<void()> done) {
+  sizes_.when_told(files, lifetime_.guard([this, files, done = std::move(done)] {
+    note_changed(files);
+    done();
+  }));
+}
+
+void FuseServer::note_changed(const std::vector<InodeId>& files) {
+  for (const InodeId file : files) {
     if (is_known(file)) {
       sizes_.changes(file);
     }

@@ -83,6 +83,7 @@ class FuseServer {
   // What the members of ClientEvents of these names are to call.
   void invalidate_contents(InodeId inode);
   void drop_cached(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
+  void others_go_on(const std::vector<InodeId>& files, std::function<void()> done);
   bool is_known(InodeId inode) const { return inode == root_ || names_.contains(inode); }
 
   // ---- For the operations (ops_*.cc).
@@ -195,7 +196,7 @@ class FuseServer {
   bool is_quiet(InodeId inode) const;
   void interrupt_when_due(fuse_req_t request, client::OperationId operation, MonoTime limit);
   bool is_in_use(const std::vector<LeaseChange>& changes);
-  void note_changes(const std::vector<LeaseChange>& changes);
+  void note_changed(const std::vector<InodeId>& files);
   void drop_when_unused(const std::vector<LeaseChange>& changes, MonoTime limit,
                         std::function<void()> dropped);
 
