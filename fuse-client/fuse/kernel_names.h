@@ -28,7 +28,7 @@ struct KernelName {
 class KernelNames {
  public:
   static constexpr std::size_t kNamesPerInode = 8;
-  static constexpr std::size_t kBytesMax = 64u << 20;
+  static constexpr std::size_t kBytesMax = 32u << 20;  // a million names or so
 
   explicit KernelNames(std::size_t bytes_max = kBytesMax) : bytes_max_(bytes_max) {}
 
