@@ -54,7 +54,7 @@ OperationId Client::unlink(InodeId parent, std::string name, Done<Unit> done) {
 OperationId Client::remove_directory(InodeId parent, std::string name, Done<Unit> done) {
   return impl_->remove_directory({parent, std::move(name)}, std::move(done));
 }
-OperationId Client::rename(RenameRequest request, Done<Unit> done) {
+OperationId Client::rename(RenameRequest request, Done<RenameReply> done) {
   return impl_->rename(std::move(request), std::move(done));
 }
 OperationId Client::link(InodeId inode, InodeId new_parent, std::string new_name,
@@ -146,8 +146,8 @@ Duration Client::attributes_keep_for(InodeId inode) const {
   return impl_->attributes_keep_for(inode);
 }
 bool Client::is_open(InodeId inode) const { return impl_->is_open(inode); }
-Duration Client::name_keeps_for(InodeId parent, const std::string& name, InodeId inode) {
-  return impl_->name_keeps_for(parent, name, inode);
+Duration Client::name_keeps_for(InodeId parent, const std::string& name, const Attributes& told) {
+  return impl_->name_keeps_for(parent, name, told);
 }
 void Client::forget(InodeId inode) { impl_->forget(inode); }
 void Client::set_update_atime(bool updates) { impl_->set_update_atime(updates); }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/world.h"
+#include "fuse-client/core/client_events.h"
 #include "fuse-client/core/unwritten.h"
 #include "fuse-client/core/write_data.h"
 #include "proto/attributes.h"
@@ -96,24 +97,6 @@ struct FileLock {
 // As SetAttributesRequest: what is set is changed.
 using AttributeChange = SetAttributesRequest;
 
-// What the owner must do to caches above (the kernel's). Called on the scheduler thread.
-struct ClientEvents {
-  // Contents or attributes changed behind the caller's back.
-  std::function<void(InodeId)> invalidate_contents;
-  // A session is about to be opened with this nonce, instead of the one before. 0: the master has
-  // closed it, and there is none.
-  std::function<void(std::uint64_t nonce)> has_session = {};
-  // Other clients are about to make these changes: `dropped` is to be called, once, when nothing of
-  // them is cached above any more. What was kept by the times given by Client::…_keep_for and what
-  // was read through handles counts as cached.
-  std::function<void(const std::vector<LeaseChange>&, std::function<void()> dropped)> drop_cached =
-      {};
-  // Whether what stands above, the kernel, knows the inode: from lookup, create, … until forget().
-  std::function<bool(InodeId)> is_known = {};
-  // Another client asks for what is written to the file here.
-  std::function<void(InodeId)> asked_for = {};
-};
-
 // Everything the client holds, for logs and limits.
 struct ClientUsage {
   std::uint64_t dirty_bytes = 0;
@@ -153,7 +136,7 @@ class Client {
                      Done<OpenedFile> done);
   OperationId unlink(InodeId parent, std::string name, Done<Unit> done);
   OperationId remove_directory(InodeId parent, std::string name, Done<Unit> done);
-  OperationId rename(RenameRequest request, Done<Unit> done);
+  OperationId rename(RenameRequest request, Done<RenameReply> done);
   OperationId link(InodeId inode, InodeId new_parent, std::string new_name, Done<Attributes> done);
   OperationId read_link(InodeId inode, Done<std::string> done);
   // As ReadDirectoryRequest; attributes are as lookup would give them.
@@ -221,11 +204,11 @@ class Client {
   OperationId settle(Duration wait, const Done<Unwritten>& done);
 
   // Caches above. What is known for sure now, and how long it may be cached, if not for
-  // drop_cached; zero: not at all.
+  // drop_cached; zero: not at all. A name, with what is told of the inode.
   std::optional<Attributes> kept_attributes(InodeId inode) const;
   Duration attributes_keep_for(InodeId inode) const;
   bool is_open(InodeId inode) const;  // or being opened
-  Duration name_keeps_for(InodeId parent, const std::string& name, InodeId inode);
+  Duration name_keeps_for(InodeId parent, const std::string& name, const Attributes& told);
   // The kernel has forgotten the inode: nothing refers to it but open handles.
   void forget(InodeId inode);
   // As ClientOptions::update_atime, from now on.

@@ -48,7 +48,7 @@ class Client::Impl {
   OperationId create(CreateRequest request, OpenFlags flags, Done<OpenedFile> done);
   OperationId unlink(UnlinkRequest request, Done<Unit> done);
   OperationId remove_directory(RemoveDirectoryRequest request, Done<Unit> done);
-  OperationId rename(RenameRequest request, Done<Unit> done);
+  OperationId rename(RenameRequest request, Done<RenameReply> done);
   OperationId link(LinkRequest request, Done<Attributes> done);
   OperationId read_link(ReadLinkRequest request, Done<std::string> done);
   OperationId read_directory(ReadDirectoryRequest request, Done<ReadDirectoryReply> done);
@@ -83,7 +83,7 @@ class Client::Impl {
   std::optional<Attributes> kept_attributes(InodeId inode) const;
   Duration attributes_keep_for(InodeId inode) const;
   bool is_open(InodeId inode) const { return open_inodes_.contains(inode); }
-  Duration name_keeps_for(InodeId parent, const std::string& name, InodeId inode);
+  Duration name_keeps_for(InodeId parent, const std::string& name, const Attributes& told);
   void set_update_atime(bool updates) { options_.update_atime = updates; }
   void note_caller(OperationId operation, std::uint32_t pid);
   std::vector<ClientWait> waiting(std::size_t count_max, std::uint64_t& more) const;

@@ -363,9 +363,10 @@ OperationId Client::Impl::remove_directory(RemoveDirectoryRequest request, Done<
   return id;
 }
 
-OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
+OperationId Client::Impl::rename(RenameRequest request, Done<RenameReply> done) {
   if (refuses_changes()) {
-    return answer_later<Unit>(std::move(done), make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
+    return answer_later<RenameReply>(std::move(done),
+                                     make_error(ErrorCode::kReadOnly, kReadOnlyDetail));
   }
   const OperationId id = begin("rename", request.parent);
   ask(id, request,
@@ -385,7 +386,7 @@ OperationId Client::Impl::rename(RenameRequest request, Done<Unit> done) {
           name_removed(reply->replaced, reply->replaced_link_count,
                        reply->replaced_is_open_elsewhere);
         }
-        done(ok());
+        done(std::move(*reply));
       });
   return id;
 }

@@ -280,11 +280,17 @@ Duration Client::Impl::attributes_keep_for(InodeId inode) const {
   return will_change ? std::min<Duration>(left, kDirtyAttributesTime) : left;
 }
 
-Duration Client::Impl::name_keeps_for(InodeId parent, const std::string& name, InodeId inode) {
-  const auto [answer, known] = names_.find(parent, name);
-  const bool is_kept = answer == NameCache::Answer::kPresent && known == inode &&
+// Whoever uses a name goes by the owner that is told with it, and asks for no other. So that is to
+// be the one there is, and this client is to hear of the next.
+Duration Client::Impl::name_keeps_for(InodeId parent, const std::string& name,
+                                      const Attributes& told) {
+  const auto [answer, inode] = names_.find(parent, name);
+  const bool is_kept = answer == NameCache::Answer::kPresent && inode == told.inode &&
                        !own_changes_.concern(parent, name);
-  return is_kept ? master_.leases().term().left() : Duration::zero();
+  const Attributes* known = inodes_.attributes(told.inode);
+  const bool is_owner_known =
+      inodes_.is_fresh(told.inode) && known->uid == told.uid && known->gid == told.gid;
+  return is_kept && is_owner_known ? master_.leases().term().left() : Duration::zero();
 }
 
 }  // namespace dfs::client

@@ -46,6 +46,9 @@ void LeaseSettler::take(const LeaseChange& change, Notice& notice) {
   ++file.notices;
   file.takes_contents |= change.contents;
   notice.files.push_back(change.inode);
+  if (change.contents) {
+    notice.changed.push_back(change.inode);
+  }
   if (is_new) {
     leases_.begin_settling(change.inode);
   }
@@ -152,18 +155,27 @@ void LeaseSettler::end_notices() {
     const bool is_done =
         notice->is_dropped && std::all_of(notice->files.begin(), notice->files.end(),
                                           [this](InodeId inode) { return is_ready(inode); });
-    if (is_done) {
-      const Notice ended = std::move(*notice);
-      notices_.erase(notice);
-      for (const InodeId inode : ended.files) {
-        if (--files_.at(inode).notices == 0) {
-          end(inode);
-        }
+    if (is_done && !std::exchange(notice->is_ending, true)) {
+      const Task end = lifetime_.guard([this, notice] { end_notice(notice); });
+      if (events_.others_go_on && !notice->changed.empty()) {
+        events_.others_go_on(std::vector<InodeId>(notice->changed), end);
+      } else {
+        end();
       }
-      ended.dropped();
     }
     notice = next;
   }
+}
+
+void LeaseSettler::end_notice(Notices::iterator notice) {
+  const Notice ended = std::move(*notice);
+  notices_.erase(notice);
+  for (const InodeId inode : ended.files) {
+    if (--files_.at(inode).notices == 0) {
+      end(inode);
+    }
+  }
+  ended.dropped();
 }
 
 void LeaseSettler::end(InodeId inode) {

@@ -5,7 +5,8 @@
 // - while the kernel drops its pages it sends those that programs have written to through mmap.
 //   They are taken under the lease that is about to end (WriteLeases::begin_writing_back).
 // - Then it has none, and gets none: reads wait. What was written is stored.
-// - When all files of a notice are so far, the master is told. A file whose notices have all been
+// - When all files of a notice are so far, and the caches above know what they were told of these
+//   meanwhile (ClientEvents::others_go_on), the master is told. A file whose notices have all been
 //   told is given back: reads and writes of it go on, and ask for leases.
 // So nothing is written to a page that was read before the lease ended and is stored after it.
 //
@@ -57,7 +58,9 @@ class LeaseSettler {
  private:
   struct Notice {
     std::vector<InodeId> files;
-    bool is_dropped = false;  // what else it takes
+    std::vector<InodeId> changed;  // those of them that it takes whole
+    bool is_dropped = false;       // what else it takes
+    bool is_ending = false;
     std::function<void()> dropped;
   };
   using Notices = std::list<Notice>;
@@ -77,6 +80,7 @@ class LeaseSettler {
   void advance(InodeId inode);
   bool is_ready(InodeId inode) const;
   void end_notices();
+  void end_notice(Notices::iterator notice);
   void end(InodeId inode);
 
   Scheduler& scheduler_;

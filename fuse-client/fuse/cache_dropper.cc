@@ -16,6 +16,17 @@ constexpr std::chrono::milliseconds kQuietWait{10};
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kNoEnd = ~std::uint64_t{0};
 
+bool is_of_names(const LeaseChange& change) {
+  return !change.names.empty() || !change.new_names.empty();
+}
+
+bool names(const std::vector<LeaseChange>& changes, const KernelName& name) {
+  return std::any_of(changes.begin(), changes.end(), [&](const LeaseChange& change) {
+    return change.inode == name.directory &&
+           std::find(change.names.begin(), change.names.end(), name.name) != change.names.end();
+  });
+}
+
 }  // namespace
 
 Task CacheDropper::once(Task done) {
@@ -32,6 +43,29 @@ Task CacheDropper::at_latest(Duration limit, Task done) {
   return done_once;
 }
 
+std::vector<InodeId> CacheDropper::note_suspects(const std::vector<LeaseChange>& changes) {
+  std::vector<InodeId> suspects;
+  for (const LeaseChange& change : changes) {
+    if (!is_of_names(change) && hooks_.is_known(change.inode)) {
+      suspects.push_back(change.inode);
+    }
+  }
+  // A name that has yet to expire may stand for these by now: renames go on meanwhile.
+  for (auto& [name, expiring] : expiring_) {
+    if (!expiring.leads_astray) {
+      continue;
+    }
+    for (const InodeId inode : suspects) {
+      if (std::find(expiring.suspects.begin(), expiring.suspects.end(), inode) ==
+          expiring.suspects.end()) {
+        expiring.suspects.push_back(inode);
+        ++suspects_[inode];
+      }
+    }
+  }
+  return suspects;
+}
+
 void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<void()> dropped) {
   auto left = std::make_shared<std::size_t>(1);
   const Task one_done = [left, dropped = std::move(dropped)] {
@@ -39,52 +73,51 @@ void CacheDropper::drop(const std::vector<LeaseChange>& changes, std::function<v
       dropped();
     }
   };
-  std::vector<InodeId> suspects;
-  for (const LeaseChange& change : changes) {
-    const bool is_directory = !change.names.empty() || !change.new_names.empty();
-    if (!is_directory && hooks_.is_known(change.inode)) {
-      suspects.push_back(change.inode);
-    }
-  }
-  // A name that has yet to expire may stand for these by now: renames go on meanwhile.
-  for (auto& [name, its_suspects] : expiring_) {
-    for (const InodeId inode : suspects) {
-      if (std::find(its_suspects.begin(), its_suspects.end(), inode) == its_suspects.end()) {
-        its_suspects.push_back(inode);
-        ++suspects_[inode];
-      }
-    }
-  }
+  const auto one_more = [left, one_done] {
+    ++*left;
+    return one_done;
+  };
+  const std::vector<InodeId> suspects = note_suspects(changes);
   for (const LeaseChange& change : changes) {
     if (!hooks_.is_known(change.inode)) {
       continue;
     }
     const bool was_contended = contention_.changes(change.inode, scheduler_.now());
-    const std::uint64_t inode = hooks_.to_kernel(change.inode);
-    ++*left;
-    if (change.contents && hooks_.is_open(change.inode)) {
-      const Task file_done = once(one_done);
-      at_end_of_wait(change.inode, kDropWait, scheduler_.now() + kWriteBackWait, file_done);
-      drop_file(change.inode, file_done);
-    } else {
-      // The pages of a file that is not open are dropped when it is opened.
-      notifier_.drop_attributes(inode, at_latest(kDropWait, one_done));
-    }
-    if (!was_contended) {
-      const Task again =
-          lifetime_.guard([this, inode] { notifier_.drop_attributes(inode, nullptr); });
-      scheduler_.run_after(kAnswerTime, lifetime_.guard([this, id = change.inode, again] {
-        when_quiet(id, kQuietWait, again);
-      }));
-    }
+    const bool twice = !was_contended && hooks_.was_just_answered(change.inode);
+    drop_inode(change, twice, one_more());
     for (const std::string& name : change.names) {
       if (!contention_.is_without_time(change.inode, name, scheduler_.now())) {
-        ++*left;
-        expire_name(change.inode, name, suspects, one_done);
+        expire_name(change.inode, name,
+                    {.leads_astray = true,
+                     .suspects = suspects,
+                     .twice = true,
+                     .waits = {name_wait(one_more())}});
       }
+    }
+    if (!is_of_names(change)) {
+      expire_names_of(change.inode, changes, twice, one_more);
     }
   }
   scheduler_.post(lifetime_.guard(one_done));
+}
+
+void CacheDropper::drop_inode(const LeaseChange& change, bool twice, const Task& done) {
+  const std::uint64_t inode = hooks_.to_kernel(change.inode);
+  if (change.contents && hooks_.is_open(change.inode)) {
+    const Task file_done = once(done);
+    at_end_of_wait(change.inode, kDropWait, scheduler_.now() + kWriteBackWait, file_done);
+    drop_file(change.inode, file_done);
+  } else {
+    // The pages of a file that is not open are dropped when it is opened.
+    notifier_.drop_attributes(inode, at_latest(kDropWait, done));
+  }
+  if (twice) {
+    const Task again =
+        lifetime_.guard([this, inode] { notifier_.drop_attributes(inode, nullptr); });
+    scheduler_.run_after(kAnswerTime, lifetime_.guard([this, id = change.inode, again] {
+      when_quiet(id, kQuietWait, again);
+    }));
+  }
 }
 
 // What the kernel is asking meanwhile it would not believe.
@@ -113,25 +146,46 @@ bool CacheDropper::may_keep_name(InodeId directory, const std::string& name) {
   return may_keep;
 }
 
-void CacheDropper::expire_name(InodeId directory, const std::string& name,
-                               const std::vector<InodeId>& suspects, const Task& done) {
-  for (const InodeId inode : suspects) {
+void CacheDropper::expire_names_of(InodeId inode, const std::vector<LeaseChange>& changes,
+                                   bool twice, const std::function<Task()>& one_more) {
+  for (const KernelName& name : hooks_.names(inode)) {
+    if (name.has_time && !names(changes, name)) {
+      expire_name(name.directory, name.name, {.twice = twice, .waits = {name_wait(one_more())}});
+    }
+  }
+}
+
+std::shared_ptr<CacheDropper::Wait> CacheDropper::name_wait(const Task& done) {
+  return std::make_shared<Wait>(Wait{.left = 1, .done = at_latest(kNameWait, done)});
+}
+
+void CacheDropper::expire_name(InodeId directory, const std::string& name, Expiring expiring) {
+  for (const InodeId inode : expiring.suspects) {
     ++suspects_[inode];
   }
-  const Task counted = at_latest(kNameWait, done);
-  const auto expiring = expiring_.emplace(std::pair(directory, name), suspects);
+  const auto place = expiring_.emplace(std::pair(directory, name), std::move(expiring));
   notifier_.expire_name(hooks_.to_kernel(directory), name,
-                        lifetime_.guard([this, expiring, directory, name, counted] {
-                          for (const InodeId inode : expiring->second) {
-                            const auto place = suspects_.find(inode);
-                            if (--place->second == 0) {
-                              suspects_.erase(place);
-                            }
-                          }
-                          expiring_.erase(expiring);
-                          counted();
-                          expire_again(directory, name);
-                        }));
+                        lifetime_.guard([this, place] { expired(place); }));
+}
+
+void CacheDropper::expired(ExpiringNames::iterator place) {
+  const auto [directory, name] = place->first;
+  const Expiring expiring = std::move(place->second);
+  expiring_.erase(place);
+  for (const InodeId inode : expiring.suspects) {
+    const auto suspect = suspects_.find(inode);
+    if (--suspect->second == 0) {
+      suspects_.erase(suspect);
+    }
+  }
+  for (const std::shared_ptr<Wait>& wait : expiring.waits) {
+    if (--wait->left == 0) {
+      wait->done();
+    }
+  }
+  if (expiring.twice) {
+    expire_again(directory, name);
+  }
 }
 
 void CacheDropper::expire_again(InodeId directory, const std::string& name) {
@@ -146,16 +200,22 @@ void CacheDropper::expire_again(InodeId directory, const std::string& name) {
   }));
 }
 
-void CacheDropper::renamed(InodeId directory, const std::string& name, InodeId new_directory,
-                           const std::string& new_name) {
-  contention_.renamed(directory, name, new_directory, new_name, scheduler_.now());
-  const auto [first, last] = expiring_.equal_range(std::pair(directory, name));
-  std::vector<InodeId> suspects;
-  for (auto expiring = first; expiring != last; ++expiring) {
-    suspects.insert(suspects.end(), expiring->second.begin(), expiring->second.end());
+void CacheDropper::renamed(const KernelName& from, const KernelName& to) {
+  contention_.renamed(from.directory, from.name, to.directory, to.name, scheduler_.now());
+  const auto [first, last] = expiring_.equal_range(std::pair(from.directory, from.name));
+  Expiring moved;
+  for (auto place = first; place != last; ++place) {
+    const Expiring& expiring = place->second;
+    moved.leads_astray |= expiring.leads_astray;
+    moved.twice |= expiring.twice;
+    moved.suspects.insert(moved.suspects.end(), expiring.suspects.begin(), expiring.suspects.end());
+    for (const std::shared_ptr<Wait>& wait : expiring.waits) {
+      ++wait->left;
+      moved.waits.push_back(wait);
+    }
   }
   if (first != last) {
-    expire_name(new_directory, new_name, suspects, [] {});
+    expire_name(to.directory, to.name, std::move(moved));
   }
 }
 

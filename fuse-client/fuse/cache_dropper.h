@@ -3,8 +3,9 @@
 // Some things make that more than a call:
 // - An answer that the kernel has, but has not looked at, may be kept after it was dropped: what
 // was
-//   not contended (contention.h) is dropped again a moment later, and given for no time until it
-//   has been left alone for a while.
+//   answered just before, and not contended (contention.h), is dropped again a moment later, and
+//   given for no time until it has been left alone for a while. (Nothing else is dropped again: who
+//   asks meanwhile would ignore the answer.)
 // - While pages of an open file are dropped, others of it may be read anew and be old again. So
 // reads
 //   that begin meanwhile count, and the file is gone through once more, with new reads held back.
@@ -15,6 +16,9 @@
 //   takes longer than kNameWait, the name is left to expire by itself, and until it has, the inodes
 //   it may have stood for are stale to whoever comes by a path: the kernel then walks it again,
 //   asking.
+// - Who may change attributes, or remove a name from a sticky directory, the kernel decides by the
+//   owner that it was last told of, and asks for no other, though the attributes were dropped. So
+//   all names of what changes expire as well: to use one it then asks, and is told.
 // - The kernel keeps the last page of a write locked until that is answered, if it is not whole and
 //   was not there before. A write can wait for a lease, and that for this client to have dropped
 //   the file: so what writes under way touch is dropped apart, and if that takes longer than
@@ -35,6 +39,8 @@
 #include "common/scheduler.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/fuse/contention.h"
+#include "fuse-client/fuse/inode_requests.h"
+#include "fuse-client/fuse/kernel_names.h"
 #include "fuse-client/fuse/kernel_notifier.h"
 #include "proto/lease_messages.h"
 
@@ -45,8 +51,6 @@ inline constexpr std::chrono::milliseconds kHoldReads{20};
 inline constexpr std::chrono::milliseconds kWriteWait{5};
 inline constexpr std::chrono::milliseconds kDropWait{1000};
 inline constexpr std::chrono::seconds kWriteBackWait{10};
-// Until the kernel has looked at an answer that it was given.
-inline constexpr std::chrono::milliseconds kAnswerTime{20};
 
 class CacheDropper {
  public:
@@ -54,7 +58,9 @@ class CacheDropper {
     std::function<std::uint64_t(InodeId)> to_kernel;
     std::function<bool(InodeId)> is_known;  // to the kernel
     std::function<bool(InodeId)> is_open;
-    std::function<bool(InodeId)> is_quiet;  // the kernel is not asking about it
+    std::function<bool(InodeId)> is_quiet;                  // the kernel is not asking about it
+    std::function<bool(InodeId)> was_just_answered;         // and it may not know that yet
+    std::function<std::vector<KernelName>(InodeId)> names;  // by which it may come to it
   };
   CacheDropper(Scheduler& scheduler, KernelNotifier& notifier, Hooks hooks)
       : scheduler_(scheduler), notifier_(notifier), hooks_(std::move(hooks)) {}
@@ -67,8 +73,7 @@ class CacheDropper {
   // A rename is about to be answered: the kernel then moves what it believes the name to stand for
   // to the new one. If that is out of date, which it could not be told while the rename had the
   // directory's lock, the new name expires as well.
-  void renamed(InodeId directory, const std::string& name, InodeId new_directory,
-               const std::string& new_name);
+  void renamed(const KernelName& from, const KernelName& to);
 
   // A read of the file begins. True: not now; `again` will be called.
   bool holds_read(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task again);
@@ -113,6 +118,24 @@ class CacheDropper {
   };
   using Writes = std::map<std::uint64_t, Write>;
 
+  // Ends when all have said so that share it.
+  struct Wait {
+    std::size_t left = 1;
+    Task done;
+  };
+  struct Expiring {
+    bool leads_astray = false;           // the name may stand for something else now
+    std::vector<InodeId> suspects = {};  // what it may have stood for
+    bool twice = false;                  // once more, a moment later
+    std::vector<std::shared_ptr<Wait>> waits = {};
+  };
+  using ExpiringNames = std::multimap<std::pair<InodeId, std::string>, Expiring>;
+
+  std::vector<InodeId> note_suspects(const std::vector<LeaseChange>& changes);
+  void drop_inode(const LeaseChange& change, bool twice, const Task& done);
+  // By which the kernel may come to what changes. `one_more` answers what to call for each.
+  void expire_names_of(InodeId inode, const std::vector<LeaseChange>& changes, bool twice,
+                       const std::function<Task()>& one_more);
   // Runs the task, perhaps inside, when the kernel is not asking about the inode, or that lasts.
   void when_quiet(InodeId inode, Duration left, const Task& task);
   void drop_file(InodeId file, Task done);
@@ -126,8 +149,9 @@ class CacheDropper {
   static std::vector<Task> stop_holding(File& file);
   void hold_reads(File& file, InodeId id);
   void release_reads(InodeId id, std::uint64_t pass);
-  void expire_name(InodeId directory, const std::string& name, const std::vector<InodeId>& suspects,
-                   const Task& done);
+  void expire_name(InodeId directory, const std::string& name, Expiring expiring);
+  void expired(ExpiringNames::iterator place);
+  std::shared_ptr<Wait> name_wait(const Task& done);
   void expire_again(InodeId directory, const std::string& name);
   Task once(Task done);
   // `done` once: when called the first time, or after `limit`.
@@ -142,8 +166,8 @@ class CacheDropper {
   std::uint64_t next_write_ = 1;
   std::uint64_t next_pass_ = 1;
   std::map<InodeId, std::uint32_t> suspects_;  // for how many names
-  // Names that the kernel has yet to expire, and what each may have stood for.
-  std::multimap<std::pair<InodeId, std::string>, std::vector<InodeId>> expiring_;
+  // Names that the kernel has yet to expire.
+  ExpiringNames expiring_;
   Contention contention_;
   Contention asked_for_;  // of what the kernel keeps nothing need be dropped for that
   client::Lifetime lifetime_;

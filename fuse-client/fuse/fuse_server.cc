@@ -165,8 +165,12 @@ Status FuseServer::attach(int connection_fd) {
           .to_kernel = [this](InodeId inode) { return to_kernel(inode); },
           .is_known = [this](InodeId inode) { return inode == root_ || lookup_count(inode) > 0; },
           .is_open = [this](InodeId inode) { return client_.is_open(inode); },
-          .is_quiet =
-              [this](InodeId inode) { return requests_.is_quiet(inode, scheduler_.now()); }});
+          .is_quiet = [this](InodeId inode) { return is_quiet(inode); },
+          .was_just_answered =
+              [this](InodeId inode) {
+                return requests_.was_just_answered(inode, scheduler_.now());
+              },
+          .names = [this](InodeId inode) { return names_.names(inode); }});
   return ok();
 }
 
@@ -243,21 +247,22 @@ void FuseServer::invalidate_contents(InodeId inode) {
 void FuseServer::drop_cached(const std::vector<LeaseChange>& changes,
                              std::function<void()> dropped) {
   if (dropper_) {
-    note_changes(changes);
-    drop_when_unused(changes, scheduler_.now() + kUseWait,
-                     lifetime_.guard([this, changes, dropped = std::move(dropped)] {
-                       sizes_.when_told(files_of(changes), [this, changes, dropped] {
-                         note_changes(changes);  // the others may go on now
-                         dropped();
-                       });
-                     }));
+    note_changed(files_of(changes));
+    drop_when_unused(changes, scheduler_.now() + kUseWait, std::move(dropped));
   } else {
     scheduler_.post(lifetime_.guard(std::move(dropped)));
   }
 }
 
-void FuseServer::note_changes(const std::vector<LeaseChange>& changes) {
-  for (const InodeId file : files_of(changes)) {
+void FuseServer::others_go_on(const std::vector<InodeId>& files, std::function<void()> done) {
+  sizes_.when_told(files, lifetime_.guard([this, files, done = std::move(done)] {
+    note_changed(files);
+    done();
+  }));
+}
+
+void FuseServer::note_changed(const std::vector<InodeId>& files) {
+  for (const InodeId file : files) {
     if (is_known(file)) {
       sizes_.changes(file);
     }
@@ -265,11 +270,22 @@ void FuseServer::note_changes(const std::vector<LeaseChange>& changes) {
 }
 
 bool FuseServer::is_in_use(const std::vector<LeaseChange>& changes) {
-  const MonoTime now = scheduler_.now();
-  return walks_.are_awaited(changes, now) ||
-         std::any_of(changes.begin(), changes.end(), [&](const LeaseChange& change) {
-           return !requests_.is_quiet(change.inode, now);
-         });
+  return walks_.are_awaited(changes, scheduler_.now()) ||
+         std::any_of(changes.begin(), changes.end(),
+                     [this](const LeaseChange& change) { return !is_quiet(change.inode); });
+}
+
+bool FuseServer::is_quiet(InodeId inode) const {
+  if (!requests_.is_quiet(inode, scheduler_.now())) {
+    return false;
+  }
+  if (!requests_.is_asking_by_names()) {
+    return true;
+  }
+  const std::vector<KernelName> names = names_.names(inode);
+  return std::none_of(names.begin(), names.end(), [this](const KernelName& name) {
+    return requests_.is_asked_by_name(name.directory, name.name);
+  });
 }
 
 void FuseServer::drop_when_unused(const std::vector<LeaseChange>& changes, MonoTime limit,
@@ -303,13 +319,22 @@ bool FuseServer::must_walk_again(fuse_req_t request, InodeId inode, Use use) {
                                 scheduler_.now());
 }
 
-void FuseServer::renamed(const RenameRequest& rename, bool is_exchange) {
-  if (!dropper_) {
-    return;
+void FuseServer::renamed(const RenameRequest& rename, const RenameReply& reply) {
+  const KernelName from{.directory = rename.parent, .name = rename.name};
+  const KernelName to{.directory = rename.new_parent, .name = rename.new_name};
+  const bool is_exchange = rename.mode == static_cast<std::uint8_t>(RenameMode::kExchange);
+  names_.renamed(reply.moved, from, to);
+  for (const Attributes& changed : reply.changed) {
+    const InodeId inode = changed.inode;
+    if (is_exchange && inode != reply.moved && inode != from.directory && inode != to.directory) {
+      names_.renamed(inode, to, from);
+    }
   }
-  dropper_->renamed(rename.parent, rename.name, rename.new_parent, rename.new_name);
-  if (is_exchange) {
-    dropper_->renamed(rename.new_parent, rename.new_name, rename.parent, rename.name);
+  if (dropper_) {
+    dropper_->renamed(from, to);
+    if (is_exchange) {
+      dropper_->renamed(to, from);
+    }
   }
 }
 
@@ -367,6 +392,7 @@ client::Done<Attributes> FuseServer::answer_attributes(fuse_req_t request) {
     const Attributes now = client_.kept_attributes(attributes.inode).value_or(attributes);
     const struct stat st = to_stat(now, to_kernel(attributes.inode));
     reader_.before_size(attributes.inode, now.size_bytes);
+    note_answer(attributes.inode);
     fuse_reply_attr(request, &st, seconds_of(attributes_keep_for(attributes.inode)));
   });
 }
@@ -395,6 +421,18 @@ void FuseServer::answer_root_attributes(fuse_req_t request) {
   }));
 }
 
+client::Done<Attributes> FuseServer::answer_entry(fuse_req_t request, InodeId parent,
+                                                  std::string name) {
+  requests_.begin_name(parent, name);
+  auto done = answer<Attributes>(request, [this, request, parent, name](const Attributes& found) {
+    reply_entry(request, parent, name, found);
+  });
+  return [this, parent, name = std::move(name), done](Result<Attributes> result) {
+    done(std::move(result));
+    requests_.end_name(parent, name);
+  };
+}
+
 void FuseServer::reply_error(fuse_req_t request, const Error& error) {
   if (error.code == ErrorCode::kStale) {
     walks_.walk_again(fuse_req_ctx(request)->pid, scheduler_.now());
@@ -411,8 +449,14 @@ fuse_entry_param FuseServer::entry(InodeId parent, const std::string& name,
   reader_.before_size(inode, now.size_bytes);
   entry.attr = to_stat(now, entry.ino);
   entry.attr_timeout = seconds_of(attributes_keep_for(inode));
-  const bool may_keep = !dropper_ || dropper_->may_keep_name(parent, name);
-  entry.entry_timeout = may_keep ? seconds_of(client_.name_keeps_for(parent, name, inode)) : 0;
+  // Whether it may, the directory's contention says; for how long, what is known of the inode: who
+  // changes that then has the kernel told, by this name.
+  const bool may_keep = (!dropper_ || dropper_->may_keep_name(parent, name)) &&
+                        (!dropper_ || dropper_->may_keep_attributes(inode));
+  const Duration time = may_keep ? client_.name_keeps_for(parent, name, now) : Duration::zero();
+  const bool is_known =
+      names_.give(inode, {.directory = parent, .name = name, .has_time = time > Duration::zero()});
+  entry.entry_timeout = is_known ? seconds_of(time) : 0;
   return entry;
 }
 
@@ -424,30 +468,17 @@ void FuseServer::reply_entry(fuse_req_t request, InodeId parent, const std::stri
   }
   count_lookup(attributes.inode);
   walks_.found(fuse_req_ctx(request)->pid, attributes, param.attr_timeout == 0, scheduler_.now());
-  if (param.attr_timeout == 0) {
-    note_answer(attributes.inode);  // it will ask for them
-  }
+  note_answer(attributes.inode);  // it looks at them now, or asks for them
   if (fuse_reply_entry(request, &param) != 0) {
     forget(attributes.inode, 1);  // it did not arrive: the kernel will not forget it
   }
 }
 
 void FuseServer::forget(InodeId inode, std::uint64_t count) {
-  const auto found = lookups_.find(inode);
-  if (found == lookups_.end()) {
-    return;
-  }
-  found->second -= std::min(found->second, count);
-  if (found->second == 0) {
-    lookups_.erase(found);
+  if (names_.forget(inode, count)) {
     sizes_.forget(inode);
     client_.forget(inode);
   }
-}
-
-std::uint64_t FuseServer::lookup_count(InodeId inode) const {
-  const auto found = lookups_.find(inode);
-  return found == lookups_.end() ? 0 : found->second;
 }
 
 std::uint64_t FuseServer::open_directory(InodeId inode) {

@@ -13,7 +13,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -26,6 +25,7 @@
 #include "fuse-client/fuse/file_sizes.h"
 #include "fuse-client/fuse/fuse_api.h"
 #include "fuse-client/fuse/inode_requests.h"
+#include "fuse-client/fuse/kernel_names.h"
 #include "fuse-client/fuse/kernel_notifier.h"
 #include "fuse-client/fuse/open_directory.h"
 #include "fuse-client/fuse/path_walks.h"
@@ -83,7 +83,8 @@ class FuseServer {
   // What the members of ClientEvents of these names are to call.
   void invalidate_contents(InodeId inode);
   void drop_cached(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
-  bool is_known(InodeId inode) const { return inode == root_ || lookups_.contains(inode); }
+  void others_go_on(const std::vector<InodeId>& files, std::function<void()> done);
+  bool is_known(InodeId inode) const { return inode == root_ || names_.contains(inode); }
 
   // ---- For the operations (ops_*.cc).
 
@@ -117,12 +118,7 @@ class FuseServer {
   client::Done<Unit> answer_unit(fuse_req_t request) {
     return answer<Unit>(request, [request](Unit) { fuse_reply_err(request, 0); });
   }
-  client::Done<Attributes> answer_entry(fuse_req_t request, InodeId parent, std::string name) {
-    return answer<Attributes>(
-        request, [this, request, parent, name = std::move(name)](const Attributes& attributes) {
-          reply_entry(request, parent, name, attributes);
-        });
-  }
+  client::Done<Attributes> answer_entry(fuse_req_t request, InodeId parent, std::string name);
   client::Done<Attributes> answer_attributes(fuse_req_t request);
   // stat of the mounted directory: a master that does not answer is waited for kRootStatWait, then
   // the last known attributes must do. umount(8) asks for them before it does anything.
@@ -131,13 +127,14 @@ class FuseServer {
   void reply_error(fuse_req_t request, const Error& error);
   void reply_entry(fuse_req_t request, InodeId parent, const std::string& name,
                    const Attributes& attributes);
-  // How the kernel may cache it is decided now, whenever the attributes were asked for.
+  // How the kernel may cache it is decided now, whenever the attributes were asked for. The lookup
+  // is to be counted.
   fuse_entry_param entry(InodeId parent, const std::string& name, const Attributes& attributes);
   // Answers a question about the inode. No notification about it leaves before the answer has, for
   // a moment.
   template <class T>
   client::Done<T> counted(InodeId inode, client::Done<T> done) {
-    requests_.begin(inode);
+    requests_.begin(inode, scheduler_.now());
     return [this, inode, done = std::move(done)](Result<T> result) {
       done(std::move(result));
       requests_.end(inode, scheduler_.now());
@@ -168,7 +165,7 @@ class FuseServer {
   // With which the caller found the inode a moment ago, having to ask for them again.
   std::optional<Attributes> found_attributes(fuse_req_t request, InodeId inode) const;
   // The kernel is about to be told that it is done.
-  void renamed(const RenameRequest& rename, bool is_exchange);
+  void renamed(const RenameRequest& rename, const RenameReply& reply);
   // Other clients have changed it a moment ago, or asked for what is written to it here.
   bool is_contended(InodeId inode) const { return dropper_ && dropper_->is_contended(inode); }
   void note_asked_for(InodeId inode) {
@@ -182,10 +179,10 @@ class FuseServer {
     direct_files_.forget(handle);
     client_.release(handle);
   }
-  void count_lookup(InodeId inode) { ++lookups_[inode]; }
+  void count_lookup(InodeId inode) { names_.count(inode); }
   void forget(InodeId inode, std::uint64_t count);
-  std::uint64_t lookup_count(InodeId inode) const;
-  std::size_t known_inodes() const { return lookups_.size(); }
+  std::uint64_t lookup_count(InodeId inode) const { return names_.lookups(inode); }
+  std::size_t known_inodes() const { return names_.size(); }
 
   RequestReader& reader() { return reader_; }
 
@@ -196,9 +193,10 @@ class FuseServer {
  private:
   FuseServer(client::Client& client, Scheduler& scheduler, Log& log, const ServerOptions& options);
   Duration attributes_keep_for(InodeId inode) const;
+  bool is_quiet(InodeId inode) const;
   void interrupt_when_due(fuse_req_t request, client::OperationId operation, MonoTime limit);
   bool is_in_use(const std::vector<LeaseChange>& changes);
-  void note_changes(const std::vector<LeaseChange>& changes);
+  void note_changed(const std::vector<InodeId>& files);
   void drop_when_unused(const std::vector<LeaseChange>& changes, MonoTime limit,
                         std::function<void()> dropped);
 
@@ -219,6 +217,7 @@ class FuseServer {
   DirectIoHandshake direct_io_;
   PathWalks walks_;
   InodeRequests requests_;
+  KernelNames names_;
 
   struct Waiting {
     client::OperationId operation;
@@ -227,7 +226,6 @@ class FuseServer {
   RequestReader reader_;
   std::map<fuse_req_t, Waiting> waiting_;
   DirectFiles direct_files_;
-  std::unordered_map<InodeId, std::uint64_t> lookups_;
   std::map<std::uint64_t, OpenDirectory> directories_;
   std::uint64_t next_directory_ = 1;
   std::optional<Attributes> root_attributes_;  // last known

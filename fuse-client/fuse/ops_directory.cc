@@ -51,13 +51,16 @@ class EntryBuffer {
     if (!listing_.with_attributes) {
       return add_plain(entry.name.c_str(), entry.attributes, entry.cookie);
     }
+    const InodeId inode = entry.attributes.inode;
+    server_.count_lookup(inode);
     const fuse_entry_param param = server_.entry(directory_, entry.name, entry.attributes);
     if (!take(fuse_add_direntry_plus(listing_.request, tail(), room(), entry.name.c_str(), &param,
                                      static_cast<off_t>(entry.cookie)))) {
+      server_.forget(inode, 1);
       return false;
     }
-    server_.count_lookup(entry.attributes.inode);
-    counted_.push_back(entry.attributes.inode);
+    server_.note_answer(inode);
+    counted_.push_back(inode);
     return true;
   }
 

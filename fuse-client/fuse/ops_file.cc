@@ -77,6 +77,7 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
             server, asked, opened,
             server.is_contended(opened.attributes.inode) || server.is_contended(directory));
         server.count_lookup(opened.attributes.inode);
+        server.note_answer(opened.attributes.inode);
         server.sizes().when_cut(opened.attributes.inode, [&server, request, entry, file, opened] {
           if (fuse_reply_create(request, &entry, &file) != 0) {
             server.release(opened.handle);

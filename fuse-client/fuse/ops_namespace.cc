@@ -220,11 +220,11 @@ void op_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino
                        .leaves_whiteout = leaves_whiteout,
                        .uid = fuse_req_ctx(request)->uid,
                        .gid = fuse_req_ctx(request)->gid};
-  const auto done = server.answer<Unit>(request, [&server, request, rename](Unit) {
-    const bool is_exchange = rename.mode == static_cast<std::uint8_t>(RenameMode::kExchange);
-    server.renamed(rename, is_exchange);
-    fuse_reply_err(request, 0);
-  });
+  const auto done =
+      server.answer<RenameReply>(request, [&server, request, rename](const RenameReply& reply) {
+        server.renamed(rename, reply);
+        fuse_reply_err(request, 0);
+      });
   if_may_rename(server, request, rename, [&server, request, rename, done] {
     server.started(request, server.client().rename(rename, done));
   });

@@ -153,6 +153,14 @@ class ClientProcess {
                     loop_->post(std::move(dropped));
                   }
                 },
+            .others_go_on =
+                [this](const std::vector<InodeId>& files, std::function<void()> done) {
+                  if (server_) {
+                    server_->others_go_on(files, std::move(done));
+                  } else {
+                    done();
+                  }
+                },
             .is_known = [this](InodeId inode) { return server_ && server_->is_known(inode); },
             .asked_for =
                 [this](InodeId inode) {

@@ -103,6 +103,78 @@ class CoherenceTest(ClusterTest):
                 change(path)
             os.chown(other, 1001, 1001)
 
+    def make_told(self, path, kind):
+        """A file or directory of 1001 that mount two was told of as that; returns how it names it. Made there, so that
+        the kernel may keep the name: where mounts change names by turns it asks each time."""
+        there = self.two.path(path)
+        if kind == "directory":
+            os.mkdir(there)
+        else:
+            write_file(there, b"text", sync=True)
+        os.chown(there, 1001, 1001)
+        if kind == "renamed":
+            write_file(there + "-overwritten", b"")
+            os.stat(there)
+            os.rename(there, there + "-overwritten")
+            os.rename(there + "-overwritten", there + "-renamed")
+            return there + "-renamed"
+        if kind == "exchanged":
+            os.symlink("nowhere", there + "-exchanged")
+            exchange(there + "-exchanged", there)
+            return there + "-exchanged"
+        if kind == "linked":
+            os.link(there, there + "-linked")
+            os.stat(there + "-linked")
+        self.assertEqual(os.stat(there).st_uid, 1001)
+        return there + "-linked" if kind == "linked" else there
+
+    def give_away(self, there, kind):
+        """By mount one, to 1002."""
+        here = self.one.path(os.path.relpath(there, self.two.directory))
+        if kind == "linked":
+            here = here.removesuffix("-linked")
+        if kind == "written":
+            write_file(here, b"other", sync=True)  # mount two is not told of changes after that
+        os.chown(here, 1002, 1002)
+
+    def test_who_is_the_new_owner_may_change_at_once_what_owners_may(self):
+        # The kernel decides by the owner that it was last told of, and asks for no other.
+        os.chmod(self.cluster.folder, 0o755)
+        when, acl = (1_000_000_000, 1_000_000_000), acl_of((1, 6), (4, 4), (32, 0))
+        changes = [lambda f: os.chmod(f, 0o750), lambda f: os.utime(f, ns=when),
+                   lambda f: os.setxattr(f, "system.posix_acl_access", acl),
+                   lambda f: os.removexattr(f, "system.posix_acl_access")]
+        os.mkdir(self.two.path("d"))
+        os.mkdir(self.one.path("listed"))
+        for number in range(len(changes)):
+            write_file(self.one.path(f"listed/{number}"), b"", sync=True)
+            os.chown(self.one.path(f"listed/{number}"), 1001, 1001)
+        self.assertEqual(len(os.listdir(self.two.path("listed"))), len(changes))
+        for number, change in enumerate(changes):
+            for kind in ("file", "directory", "renamed", "exchanged", "linked", "written", "listed"):
+                with self.subTest(change=number, kind=kind):
+                    listed = self.two.path(f"listed/{number}")
+                    path = listed if kind == "listed" else self.make_told(f"d/{kind}{number}", kind)
+                    self.give_away(path, kind)
+                    with identity(1002):
+                        change(path)
+
+    def test_who_is_the_new_owner_may_remove_at_once_from_a_sticky_directory(self):
+        os.chmod(self.cluster.folder, 0o755)
+        os.mkdir(self.two.path("d"))
+        os.chmod(self.two.path("d"), 0o1777)
+        for number, change in enumerate([os.unlink, lambda f: os.rename(f, f + "2")]):
+            for kind in ("file", "renamed", "exchanged", "linked", "written"):
+                with self.subTest(change=number, kind=kind):
+                    path = self.make_told(f"d/{kind}{number}", kind)
+                    self.give_away(path, kind)
+                    with identity(1002):
+                        change(path)
+        path = self.make_told("d/directory", "directory")
+        self.give_away(path, "directory")
+        with identity(1002):
+            os.rmdir(path)
+
     def test_a_directory_that_others_close_is_closed_at_once(self):
         os.chmod(self.cluster.folder, 0o755)
         os.mkdir(self.one.path("d"))

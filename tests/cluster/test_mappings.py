@@ -2,9 +2,10 @@
 import mmap
 import os
 import threading
+import time
 
 from cluster import ClusterTest
-from trees import write_file
+from trees import read_file, write_file
 
 SIZE_MAX = 1 << 20
 
@@ -28,6 +29,40 @@ class MappingsTest(ClusterTest):
         with memoryview(self.mapping) as bytes_, bytes_[begin:end] as part:
             os.write(self.pipe_in, part)
         return os.read(self.pipe_out, end - begin)
+
+    def test_both_truncate_what_both_have_written_to_through_mappings(self):
+        """Each kernel holds back its pages until its truncation is answered, which waits for those of the other."""
+        page = 4096
+        fds = [self.fd, os.open(self.two.path("f"), os.O_RDWR)]
+        self.addCleanup(os.close, fds[1])
+        mappings = [self.mapping, mmap.mmap(fds[1], SIZE_MAX)]
+        self.addCleanup(mappings[1].close)
+        for sizes in ((SIZE_MAX, SIZE_MAX), (SIZE_MAX, SIZE_MAX // 2), (SIZE_MAX // 2, SIZE_MAX)):
+            with self.subTest(sizes=sizes):
+                os.truncate(self.one.path("f"), SIZE_MAX)
+                for me, mapping in enumerate(mappings):
+                    mapping[me * page:me * page + 1] = b"%d" % me
+                together = threading.Barrier(2)
+                took = []
+
+                def truncate(fd, size):
+                    together.wait()
+                    begin = time.monotonic()
+                    os.ftruncate(fd, size)
+                    took.append(time.monotonic() - begin)
+
+                threads = [threading.Thread(target=truncate, args=each) for each in zip(fds, sizes)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                self.assertLess(max(took), 5)
+                for mapping in mappings:
+                    mapping.flush(0, 2 * page)
+                contents = [read_file(side.path("f")) for side in (self.one, self.two)]
+                self.assertIn(len(contents[0]), sizes)
+                self.assertTrue(contents[0] == contents[1])
+                self.assertEqual([contents[0][me * page:me * page + 1] for me in range(2)], [b"0", b"1"])
 
     def test_the_size_that_is_told_holds_while_the_file_is_written_to_by_both(self):
         os.truncate(self.two.path("f"), 100)

@@ -142,8 +142,9 @@ void Actor::op_rename() {
                            model_.tree().path(change.new_parent, change.new_name) + " mode " +
                            std::to_string(change.mode_flag));
   ask_client([this, request](client::Client& client) {
-    return client.rename(request,
-                         answer<Unit>([this](Result<Unit> result) { end_change(result.code()); }));
+    return client.rename(request, answer<RenameReply>([this](const Result<RenameReply>& result) {
+                           end_change(result.code());
+                         }));
   });
 }
 

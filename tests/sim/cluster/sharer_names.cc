@@ -153,7 +153,9 @@ void Sharer::op_rename(Kind kind) {
                                                                      : RenameMode::kNoReplace);
   begin(make(kind, request.name, request.new_name));
   ask_client([this, request](client::Client& client) {
-    return client.rename(request, answer<Unit>([this](Result<Unit> done) { finish(done.code()); }));
+    return client.rename(request, answer<RenameReply>([this](const Result<RenameReply>& done) {
+                           finish(done.code());
+                         }));
   });
 }
 

@@ -49,6 +49,9 @@ class ClientAttributesTest : public testing::Test {
     client_.lookup(kParent, name, std::move(done));
     return run_until([&] { return asked_.has_value(); });
   }
+  Duration name_keeps_for(const Attributes& told) {
+    return client_.name_keeps_for(kParent, "name", told);
+  }
   // "other" stands for another file.
   void learn_other_name() {
     bool is_known = false;
@@ -93,6 +96,22 @@ TEST_F(ClientAttributesTest, an_answer_that_crossed_a_notice_is_what_the_asker_i
   answer(4096, cluster_.files[kFile].attributes.data_version + 1);
   ASSERT_TRUE(run_until([&] { return found.has_value(); }));
   EXPECT_EQ(found->size_bytes, 4096u);
+}
+
+// The kernel would go by that owner as long as it has the name.
+TEST_F(ClientAttributesTest, a_name_is_kept_only_with_the_owner_that_is_known) {
+  Attributes told = cluster_.files[kFile].attributes;
+  EXPECT_GT(name_keeps_for(told), Duration{});
+  ++told.uid;
+  EXPECT_EQ(name_keeps_for(told), Duration{});
+  --told.uid;
+  ++told.gid;
+  EXPECT_EQ(name_keeps_for(told), Duration{});
+  --told.gid;
+
+  ASSERT_TRUE(cluster_.notify({{.inode = kFile, .contents = false, .names = {}, .new_names = {}}}));
+  ASSERT_TRUE(run_until([&] { return !client_.kept_attributes(kFile); }));
+  EXPECT_EQ(name_keeps_for(told), Duration{});
 }
 
 // Another client may know already that the change was made.
@@ -174,11 +193,11 @@ TEST_F(ClientAttributesTest, what_a_change_tells_of_a_size_is_no_answer_to_a_rea
 }
 
 TEST_F(ClientAttributesTest, while_an_own_change_is_under_way_its_names_are_asked_for) {
-  ASSERT_GT(client_.name_keeps_for(kParent, "name", kFile), Duration{});
+  ASSERT_GT(name_keeps_for(cluster_.files[kFile].attributes), Duration{});
   ASSERT_FALSE(look_up("name"));
 
   client_.unlink(kParent, "name", [](const Result<Unit>&) {});
-  EXPECT_EQ(client_.name_keeps_for(kParent, "name", kFile), Duration{});
+  EXPECT_EQ(name_keeps_for(cluster_.files[kFile].attributes), Duration{});
   EXPECT_TRUE(look_up("name"));
 }
 

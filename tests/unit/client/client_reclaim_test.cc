@@ -50,7 +50,14 @@ class ClientReclaimTest : public testing::Test {
     cluster_.keep_alive_reply.wants_replay = false;
     ASSERT_TRUE(run_until([this] { return change_.has_value(); }));
   }
-  bool keeps_name() { return client_.name_keeps_for(kParent, "name", kFile) > Duration{}; }
+  // A name is kept with what is known of its inode: that is asked for first.
+  bool keeps_name() {
+    bool is_answered = false;
+    cluster_.attributes_lease = kLease;
+    client_.get_attributes(kFile, [&](const Result<Attributes>&) { is_answered = true; });
+    EXPECT_TRUE(run_until([&] { return is_answered; }));
+    return client_.name_keeps_for(kParent, "name", cluster_.files[kFile].attributes) > Duration{};
+  }
   bool reclaims_directory() {
     cluster_.reclaims.clear();
     ++cluster_.keep_alive_reply.incarnation;
@@ -71,12 +78,13 @@ class ClientReclaimTest : public testing::Test {
   RpcServer* master_ = nullptr;
   std::optional<ReplyAddress> change_;
   bool was_replayed_ = false;
+  bool is_answered_ = false;  // the change
 };
 
 // The answer was asked for before the loss, so it does not tell what the directory's attributes
 // are. But it grants the lease that the name is kept under.
 TEST_F(ClientReclaimTest, the_directory_of_a_name_that_was_made_across_a_loss_is_reclaimed) {
-  client_.link(kFile, kParent, "name", [](const Result<Attributes>&) {});
+  client_.link(kFile, kParent, "name", [this](const Result<Attributes>&) { is_answered_ = true; });
   lose_all_while_a_change_is_under_way();
   EntryReply reply;
   reply.attributes = cluster_.files[kFile].attributes;
@@ -84,7 +92,8 @@ TEST_F(ClientReclaimTest, the_directory_of_a_name_that_was_made_across_a_loss_is
   reply.parent = directory();
   reply.lease = kLease;
   master_->reply(*change_, reply);
-  ASSERT_TRUE(run_until([this] { return keeps_name(); }));
+  ASSERT_TRUE(run_until([this] { return is_answered_; }));
+  ASSERT_TRUE(keeps_name());
   EXPECT_TRUE(reclaims_directory());
 }
 
@@ -93,14 +102,15 @@ TEST_F(ClientReclaimTest, the_directory_of_a_name_that_was_moved_across_a_loss_i
   request.parent = request.new_parent = kParent;
   request.name = "old";
   request.new_name = "name";
-  client_.rename(request, [](const Result<Unit>&) {});
+  client_.rename(request, [this](const Result<RenameReply>&) { is_answered_ = true; });
   lose_all_while_a_change_is_under_way();
   RenameReply reply;
   reply.moved = kFile;
   reply.changed = {directory()};
   reply.lease = kLease;
   master_->reply(*change_, reply);
-  ASSERT_TRUE(run_until([this] { return keeps_name(); }));
+  ASSERT_TRUE(run_until([this] { return is_answered_; }));
+  ASSERT_TRUE(keeps_name());
   EXPECT_TRUE(reclaims_directory());
 }
 

@@ -360,7 +360,9 @@ void FakeCluster::get_attributes(const RpcRequest& request) {
   if (files[body->inode].is_gone) {
     master_->fail(request.reply_address(), make_error(ErrorCode::kStale));
   } else {
-    master_->reply(request.reply_address(), AttributesReply{attributes_of(body->inode)});
+    AttributesReply reply{attributes_of(body->inode)};
+    reply.lease = attributes_lease;
+    master_->reply(request.reply_address(), reply);
   }
 }
 

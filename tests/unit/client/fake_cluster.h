@@ -78,8 +78,9 @@ class FakeCluster {
   ErrorCode commit_error = ErrorCode::kOk;
   std::uint32_t window_pieces_max = kWindowPiecesMax;
   KeepAliveReply keep_alive_reply{.incarnation = 1, .wants_replay = false};
-  bool is_holding_commits = false;    // until release_commits
-  bool is_holding_questions = false;  // for attributes and extents, until release_questions
+  bool is_holding_commits = false;     // until release_commits
+  bool is_holding_questions = false;   // for attributes and extents, until release_questions
+  std::uint64_t attributes_lease = 0;  // that answers to questions for attributes bear
   bool is_silent_to_opens = false;
   bool is_silent_to_write_leases = false;
   std::map<NodeId, ErrorCode> append_errors;

@@ -45,6 +45,14 @@ class LeaseSettlerTest : public testing::Test {
                                 std::function<void()> dropped) {
       drops_.push_back({changes.front(), std::move(dropped)});
     };
+    events.others_go_on = [this](const std::vector<InodeId>& files, std::function<void()> done) {
+      gone_on_with_.insert(gone_on_with_.end(), files.begin(), files.end());
+      if (is_telling_kernel_) {
+        told_.push_back(std::move(done));
+      } else {
+        done();
+      }
+    };
     return events;
   }
   HandleId open(InodeId inode) {
@@ -104,6 +112,9 @@ class LeaseSettlerTest : public testing::Test {
   FakeCluster cluster_;
   FakeHost host_{cluster_.events, cluster_.network, "client", 7};
   std::vector<Drop> drops_;
+  std::vector<InodeId> gone_on_with_;
+  bool is_telling_kernel_ = false;
+  std::vector<std::function<void()>> told_;
   Client client_{host_.world(), {.master = kFakeMaster, .name = "test"}, kernel()};
   HandleId handle_;
   HandleId other_;
@@ -121,6 +132,26 @@ TEST_F(LeaseSettlerTest, pages_that_come_while_they_are_dropped_are_stored_befor
   ASSERT_TRUE(run_until([&] { return are_acknowledged(1); }));
   EXPECT_EQ(cluster_.contents(kFile), "page");
   EXPECT_TRUE(cluster_.write_leases.empty());
+}
+
+// What the kernel is told of the file while that is stored may reach it late.
+TEST_F(LeaseSettlerTest, what_the_kernel_was_told_since_the_drop_is_waited_for) {
+  is_telling_kernel_ = true;
+  notify({taking(kFile)});
+  take_page();
+  cluster_.is_holding_commits = true;
+  drop_all();
+  run_for_a_moment();
+  EXPECT_TRUE(gone_on_with_.empty()) << "not everything is stored";
+  cluster_.release_commits();
+  ASSERT_TRUE(run_until([&] { return told_.size() == 1; }));
+  EXPECT_EQ(gone_on_with_, std::vector<InodeId>{kFile});
+  const auto waiting = read(handle_);
+  run_for_a_moment();
+  EXPECT_FALSE(are_acknowledged(1));
+  EXPECT_FALSE(waiting->code);
+  told_.front()();
+  ASSERT_TRUE(run_until([&] { return are_acknowledged(1) && waiting->code; }));
 }
 
 TEST_F(LeaseSettlerTest, notices_of_one_file_end_together) {

@@ -210,6 +210,27 @@ TEST_F(TellingKernelTest, who_asks_for_attributes_has_the_size_told_if_others_ch
   release(file);
 }
 
+TEST_F(TellingKernelTest, others_go_on_when_no_size_is_on_its_way) {
+  const Opened file = create(FUSE_ROOT_ID, "f");
+  EXPECT_EQ(write(file, 0, "0123456789"), 0);
+  EXPECT_EQ(attributes(file.inode).size, 10u);
+  const std::vector<InodeId> files{server->from_kernel(file.inode)};
+  bool may_go_on = false;
+  server->others_go_on(files, [&] { may_go_on = true; });
+  EXPECT_TRUE(may_go_on);
+  change(file.inode);
+  const std::uint64_t version = server->sizes().version(files.front());
+  std::size_t told_count = 0;
+  server->sizes().tell(files.front(), 10, false, [&] { ++told_count; });
+  may_go_on = false;
+  server->others_go_on(files, [&] { may_go_on = true; });
+  EXPECT_FALSE(may_go_on);
+  EXPECT_TRUE(run_until([&] { return may_go_on; }));
+  EXPECT_EQ(told_count, 1u);
+  EXPECT_NE(server->sizes().version(files.front()), version);
+  release(file);
+}
+
 TEST_F(TellingKernelTest, a_read_has_the_size_told) {
   const Opened file = create(FUSE_ROOT_ID, "f");
   EXPECT_EQ(write(file, 0, "0123456789"), 0);

@@ -44,6 +44,14 @@ void FuseRig::start(client::ClientOptions options, InodeId root) {
                   scheduler.post(std::move(dropped));
                 }
               },
+          .others_go_on =
+              [this](const std::vector<InodeId>& files, std::function<void()> done) {
+                if (server) {
+                  server->others_go_on(files, std::move(done));
+                } else {
+                  done();
+                }
+              },
           .is_known = [this](InodeId inode) { return server && server->is_known(inode); },
           .asked_for =
               [this](InodeId inode) {

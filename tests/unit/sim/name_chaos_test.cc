@@ -170,7 +170,7 @@ void NameChaos::use_names(Program& program) {
       request.parent = request.new_parent = kRootInode;
       request.name = first;
       request.new_name = name();
-      program.operation = it.rename(request, answer<Unit>(program, "rename"));
+      program.operation = it.rename(request, answer<RenameReply>(program, "rename"));
       break;
     }
     case 5:
