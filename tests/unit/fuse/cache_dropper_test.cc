@@ -107,6 +107,7 @@ class FilePagesTest : public testing::Test {
     char* word = name.data();
     fuse_args arguments = FUSE_ARGS_INIT(1, &word);
     session_ = fuse_session_new(&arguments, &operations(), sizeof(fuse_lowlevel_ops), this);
+    fuse_opt_free_args(&arguments);
     notifier_ = std::make_unique<KernelNotifier>(
         session_,
         [this](Task task) {
