@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "common/assert.h"
 #include "common/ids.h"
 #include "common/scheduler.h"
 
@@ -55,7 +56,9 @@ class InodeRequests {
   void begin_name(InodeId directory, const std::string& name) { names_.emplace(directory, name); }
   // Precondition: it began.
   void end_name(InodeId directory, const std::string& name) {
-    names_.erase(names_.find({directory, name}));
+    const auto place = names_.find({directory, name});
+    DFS_ASSERT(place != names_.end());
+    names_.erase(place);
   }
   bool is_asked_by_name(InodeId directory, const std::string& name) const {
     return names_.contains({directory, name});
