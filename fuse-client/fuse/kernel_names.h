@@ -3,8 +3,9 @@
 //
 // The names are those it was told in answers, and has moved itself since; it need not have kept
 // them, nor do they need to stand for the inode still. Bounded: kNamesPerInode of an inode, and
-// kBytesMax of all. What does not fit may be given to the kernel for no time, as then it asks
-// whenever it uses the name. About 100 bytes an inode. Loop thread only.
+// kBytesMax of all, but for what renames have made longer since: the kernel has those already. What
+// does not fit may be given to the kernel for no time, as then it asks whenever it uses the name.
+// About 100 bytes an inode. Loop thread only.
 #pragma once
 
 #include <cstddef>
