@@ -451,8 +451,8 @@ fuse_entry_param FuseServer::entry(InodeId parent, const std::string& name,
   entry.attr_timeout = seconds_of(attributes_keep_for(inode));
   // Whether it may, the directory's contention says; for how long, what is known of the inode: who
   // changes that then has the kernel told, by this name.
-  const bool may_keep = (!dropper_ || dropper_->may_keep_name(parent, name)) &&
-                        (!dropper_ || dropper_->may_keep_attributes(inode));
+  const bool may_keep =
+      !dropper_ || (dropper_->may_keep_name(parent, name) && dropper_->may_keep_attributes(inode));
   const Duration time = may_keep ? client_.name_keeps_for(parent, name, now) : Duration::zero();
   const bool is_known =
       names_.give(inode, {.directory = parent, .name = name, .has_time = time > Duration::zero()});
