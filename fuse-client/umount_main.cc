@@ -23,6 +23,7 @@
 #include "common/version.h"
 #include "fuse-client/fuse/umount_report.h"
 #include "fuse-client/mount/mount_point.h"
+#include "fuse-client/mount/other_mounts.h"
 
 namespace {
 
@@ -93,6 +94,7 @@ bool parse(int argc, char** argv, UmountRequest& request) {
 }
 
 using dfs::fuse::UmountReport;
+using dfs::mount::MountEntry;
 
 std::string explain(int error, const std::string& directory) {
   switch (error) {
@@ -151,23 +153,30 @@ std::chrono::milliseconds work_of(int pid) {
   return std::chrono::milliseconds((user + system) * 1000 / sysconf(_SC_CLK_TCK));
 }
 
-// False: it has done nothing for `limit`. To forget very many files takes a slow machine longer,
-// which is no reason to complain.
-bool wait_for_end(int client, int pid, Clock::duration limit) {
+// Waits for the client's end; says what keeps it if that is not to be waited for. To forget very
+// many files takes a slow machine longer than `quiet_max`, which is no reason to complain.
+int wait_for_end(const UmountRequest& request, const MountEntry& mount, int client, int pid,
+                 Clock::duration quiet_max) {
   auto quiet_since = Clock::now();
   auto work = work_of(pid);
   pollfd ended{.fd = client, .events = POLLIN, .revents = 0};
   while (poll(&ended, 1, static_cast<int>(kLookInterval.count())) == 0) {
+    if (const auto other = dfs::mount::find_other_mount(mount)) {
+      complain(request.directory, "unmounted; its client goes on, since it is still mounted " +
+                                      dfs::mount::describe(*other));
+      return 0;
+    }
     const auto now = Clock::now();
     if (const auto newer = work_of(pid); newer >= work + kWorkTime) {
       work = newer;
       quiet_since = now;
     }
-    if (now - quiet_since >= limit) {
-      return false;
+    if (now - quiet_since >= quiet_max) {
+      complain(request.directory, "unmounted, but its client is still writing; see its log");
+      return kExitFailure;
     }
   }
-  return true;
+  return 0;
 }
 
 int run(const UmountRequest& request) {
@@ -181,6 +190,7 @@ int run(const UmountRequest& request) {
     report = std::move(*flushed);
   }
   const dfs::real::OwnedFd client = open_process(report.client_pid);
+  const auto mounts = dfs::mount::mounts_at(request.directory);
   const int flags =
       UMOUNT_NOFOLLOW | (request.force ? MNT_FORCE : 0) | (request.lazy ? MNT_DETACH : 0);
   if (umount2(request.directory.c_str(), flags) != 0) {
@@ -190,16 +200,13 @@ int run(const UmountRequest& request) {
     return kExitFailure;
   }
   dfs::mount::clean_utab(request.directory);
-  if (client.get() >= 0) {
-    // What was written since the flush gets the rest of the time.
-    const auto left = begin + report.umount_wait - Clock::now();
-    if (!wait_for_end(client.get(), report.client_pid,
-                      std::max<Clock::duration>(left, {}) + kClientEnd)) {
-      complain(request.directory, "unmounted, but its client is still writing; see its log");
-      return kExitFailure;
-    }
+  if (client.get() < 0) {
+    return 0;
   }
-  return 0;
+  // What was written since the flush gets the rest of the time.
+  const auto left = std::max<Clock::duration>(begin + report.umount_wait - Clock::now(), {});
+  return wait_for_end(request, mounts.empty() ? MountEntry{} : mounts.back(), client.get(),
+                      report.client_pid, left + kClientEnd);
 }
 
 }  // namespace

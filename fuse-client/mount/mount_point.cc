@@ -133,8 +133,8 @@ Status connect_once(const addrinfo& address, Duration wait) {
 
 }  // namespace
 
-std::vector<MountEntry> mounts_at(const std::string& directory, std::istream& mount_table) {
-  std::vector<MountEntry> found;
+std::vector<MountEntry> read_mounts(std::istream& mount_table) {
+  std::vector<MountEntry> mounts;
   std::string line;
   while (std::getline(mount_table, line)) {
     // 36 35 98:0 /root /mount/point options optional… - type source super-options
@@ -150,12 +150,17 @@ std::vector<MountEntry> mounts_at(const std::string& directory, std::istream& mo
     while (words >> word && word != "-") {
     }
     words >> entry.type;
-    if (unescape(point) == directory) {
-      entry.no_atime = ("," + options + ",").find(",noatime,") != std::string::npos;
-      found.push_back(entry);
-    }
+    entry.directory = unescape(point);
+    entry.no_atime = ("," + options + ",").find(",noatime,") != std::string::npos;
+    mounts.push_back(std::move(entry));
   }
-  return found;
+  return mounts;
+}
+
+std::vector<MountEntry> mounts_at(const std::string& directory, std::istream& mount_table) {
+  std::vector<MountEntry> mounts = read_mounts(mount_table);
+  std::erase_if(mounts, [&](const MountEntry& entry) { return entry.directory != directory; });
+  return mounts;
 }
 
 std::vector<MountEntry> mounts_at(const std::string& directory) {

@@ -20,10 +20,14 @@ Result<std::string> prepare_mount_point(const MountRequest& request);
 // A line of /proc/self/mountinfo.
 struct MountEntry {
   std::string device;  // "major:minor": tells this mount from others at the same place
+  std::string directory;
   std::string type;
   bool no_atime = false;
 };
-// Its mounts at exactly this path, the lowest first. `mount_table` has the form of that file.
+// All of them. `mount_table` has the form of that file, and what it lists of a lower mount comes
+// before what is mounted over it.
+std::vector<MountEntry> read_mounts(std::istream& mount_table);
+// Those at exactly this path, the lowest first.
 std::vector<MountEntry> mounts_at(const std::string& directory, std::istream& mount_table);
 // As of now. Read from the table: asking the mount itself could wait.
 std::vector<MountEntry> mounts_at(const std::string& directory);

@@ -235,6 +235,35 @@ class UnmountTest(ClusterTest):
         first.umount()
         self.assert_gone(first)
 
+    def test_a_client_that_another_mount_keeps_is_not_waited_for(self):
+        mount = self.cluster.mount()
+        other = self.cluster.make_folder("other")
+        run("mount", "--bind", mount.directory, other)
+        self.addCleanup(run, "umount", "--lazy", other, check=False)
+        write_file(mount.path("f"), b"whole")
+        done = mount.umount()
+        self.assertIn(f"its client goes on, since it is still mounted at {other}\n", done.stderr)
+        self.assertFalse(mount.is_mounted())
+        self.assertEqual(read_file(os.path.join(other, "f")), b"whole")
+        client = os.pidfd_open(mount.client_pid())
+        run("umount", other)
+        wait_for_end(client)
+
+    def test_a_client_that_another_mount_namespace_keeps_is_not_waited_for(self):
+        mount = self.cluster.mount()
+        write_file(mount.path("f"), b"whole")
+        holder = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "cat", mount.path("f"), "-"],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(holder.communicate)
+        self.assertEqual(holder.stdout.read(5), b"whole")
+        client = os.pidfd_open(mount.client_pid())
+        done = mount.umount()
+        self.assertIn(f"its client goes on, since it is still mounted in another mount namespace, at {mount.directory} "
+                      f"for process {holder.pid} (cat)\n", done.stderr)
+        self.assertFalse(mount.is_mounted())
+        holder.communicate()
+        wait_for_end(client)
+
     def test_termination_of_the_lower_mount_leaves_the_upper_one(self):
         first = self.cluster.mount()
         fd = os.open(first.path("f"), os.O_WRONLY | os.O_CREAT)
