@@ -52,7 +52,8 @@ struct WaitForNoticesReply {
 };
 // Answered when there is a notice after `received`, or another such request of the session, or the
 // master is another one than `incarnation`. Says that what the notices up to `handled`, and those
-// in `also_handled`, name is dropped and stored.
+// in `also_handled`, name is dropped and stored. Those in `held_up` are not, and may
+// not be before a truncation of the session is answered: what of the file is kept meanwhile.
 struct WaitForNoticesRequest {
   static constexpr MessageType kType = MessageType::kWaitForNotices;
   using Reply = WaitForNoticesReply;
@@ -60,7 +61,8 @@ struct WaitForNoticesRequest {
   std::uint64_t received = 0;
   std::uint64_t handled = 0;
   std::vector<std::uint64_t> also_handled = {};
-  DFS_FIELDS(incarnation, received, handled, also_handled)
+  std::vector<std::uint64_t> held_up = {};
+  DFS_FIELDS(incarnation, received, handled, also_handled, held_up)
 };
 
 struct ReclaimLeasesReply {

@@ -74,8 +74,8 @@ Client::Impl::Impl(World world, ClientOptions options, ClientEvents events)
            },
        .written = [this] { return write_leases_.held(); },
        .drop =
-           [this](const std::vector<LeaseChange>& changes, std::function<void()> dropped) {
-             lease_settler_.give_back(changes, std::move(dropped));
+           [this](const std::vector<LeaseChange>& changes, NoticeOutcome outcome) {
+             lease_settler_.give_back(changes, std::move(outcome));
            },
        .doubt =
            [this](std::vector<LeaseChange> changes) {

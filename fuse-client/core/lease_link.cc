@@ -84,6 +84,7 @@ void LeaseLink::begin_reclaim(std::uint64_t incarnation) {
   is_reclaiming_ = true;
   // Notices of the old one are void. What they have had dropped so far is still said to be kept.
   dropping_.clear();
+  held_up_.clear();
   also_handled_.clear();
   reclaim_now();
 }
@@ -149,7 +150,8 @@ void LeaseLink::poll() {
   const WaitForNoticesRequest request{.incarnation = incarnation_,
                                       .received = received_,
                                       .handled = handled_,
-                                      .also_handled = {also_handled_.begin(), also_handled_.end()}};
+                                      .also_handled = {also_handled_.begin(), also_handled_.end()},
+                                      .held_up = {held_up_.begin(), held_up_.end()}};
   auto id = std::make_shared<CallId>();
   *id = rpc_.call(request, session_.call_options(),
                   [this, id, request](const Result<RpcReply<WaitForNoticesReply>>& reply) {
@@ -179,6 +181,9 @@ void LeaseLink::poll_answered(CallId poll_id, const WaitForNoticesRequest& reque
   for (const std::uint64_t number : request.also_handled) {
     also_handled_.erase(number);
   }
+  for (const std::uint64_t number : request.held_up) {
+    held_up_.erase(number);
+  }
   if (body.notices.empty() || body.notices.back().number <= received_) {
     // It made way for another poll. That can have been a late copy of an older one, which nobody
     // listens to any more.
@@ -207,12 +212,16 @@ void LeaseLink::drop(const LeaseNotice& notice) {
     handled(incarnation_, notice.number);
     return;
   }
-  events_.drop(notice.changes, [this, incarnation = incarnation_, number = notice.number,
-                                alive = std::weak_ptr(alive_)] {
-    if (!alive.expired()) {
-      handled(incarnation, number);
-    }
-  });
+  const auto then = [this, incarnation = incarnation_, number = notice.number,
+                     alive = std::weak_ptr(alive_)](auto note) {
+    return [this, incarnation, number, alive, note] {
+      if (!alive.expired()) {
+        (this->*note)(incarnation, number);
+      }
+    };
+  };
+  events_.drop(notice.changes,
+               {.dropped = then(&LeaseLink::handled), .held_up = then(&LeaseLink::note_held_up)});
 }
 
 // One that takes long, because much must be stored, does not hold up the others.
@@ -220,11 +229,19 @@ void LeaseLink::handled(std::uint64_t incarnation, std::uint64_t number) {
   if (incarnation != incarnation_ || is_reclaiming_ || dropping_.erase(number) == 0) {
     return;
   }
+  held_up_.erase(number);
   also_handled_.insert(number);
   const std::uint64_t up_to = dropping_.empty() ? received_ : *dropping_.begin() - 1;
   handled_ = std::max(handled_, up_to);
   also_handled_.erase(also_handled_.begin(), also_handled_.upper_bound(handled_));
   poll();
+}
+
+void LeaseLink::note_held_up(std::uint64_t incarnation, std::uint64_t number) {
+  if (incarnation == incarnation_ && !is_reclaiming_ && dropping_.contains(number)) {
+    held_up_.insert(number);
+    poll();
+  }
 }
 
 // --- Changes given up ----------------------------------------------------------------------------

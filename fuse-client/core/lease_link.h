@@ -27,14 +27,21 @@ struct WrittenFile {
   friend bool operator==(const WrittenFile&, const WrittenFile&) = default;
 };
 
+// What comes of a notice.
+struct NoticeOutcome {
+  // Nothing of it is kept any more, and everything written of it is stored. Once.
+  std::function<void()> dropped;
+  // That takes long, and may not come before an own change is answered. At most once.
+  std::function<void()> held_up;
+};
+
 struct LeaseEvents {
   // Everything that is kept on the master's word, what is being dropped included; and of that, the
   // files this client has write leases on.
   std::function<std::vector<InodeId>()> kept;
   std::function<std::vector<WrittenFile>()> written;
-  // These change: calls `dropped`, once, when nothing of them is kept any more, and everything
-  // written of them is stored.
-  std::function<void(const std::vector<LeaseChange>&, std::function<void()> dropped)> drop;
+  // These change: has them dropped, and says what comes of it.
+  std::function<void(const std::vector<LeaseChange>&, NoticeOutcome)> drop;
   // An own change of these was given up and may still be made, or not: forgets what is kept of
   // them, and returns what must be forgotten again when that is decided.
   std::function<std::vector<LeaseChange>(std::vector<LeaseChange>)> doubt;
@@ -96,6 +103,7 @@ class LeaseLink {
                      const Result<RpcReply<WaitForNoticesReply>>& reply);
   void drop(const LeaseNotice& notice);
   void handled(std::uint64_t incarnation, std::uint64_t number);
+  void note_held_up(std::uint64_t incarnation, std::uint64_t number);
 
   World world_;
   RpcClient& rpc_;
@@ -113,6 +121,7 @@ class LeaseLink {
   std::uint64_t handled_ = 0;                      // all up to there
   std::set<std::uint64_t> also_handled_;           // behind that, not yet told for sure
   std::set<std::uint64_t> dropping_;               // notices
+  std::set<std::uint64_t> held_up_;                // of these, not yet told for sure
   std::map<std::uint64_t, std::vector<LeaseChange>> given_up_;  // by sequence
   std::shared_ptr<const bool> alive_ = std::make_shared<const bool>(true);
 };

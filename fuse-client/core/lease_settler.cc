@@ -7,10 +7,9 @@
 
 namespace dfs::client {
 
-void LeaseSettler::give_back(const std::vector<LeaseChange>& changes,
-                             std::function<void()> dropped) {
-  const auto notice = notices_.emplace(notices_.end());
-  notice->dropped = std::move(dropped);
+void LeaseSettler::give_back(const std::vector<LeaseChange>& changes, NoticeOutcome outcome) {
+  const auto notice = notices_.emplace(notices_.end(), scheduler_);
+  notice->outcome = std::move(outcome);
   // Pages are dropped for each file by itself: as soon as one has none, its reads wait.
   std::vector<LeaseChange> pages;
   std::vector<LeaseChange> others;
@@ -27,6 +26,9 @@ void LeaseSettler::give_back(const std::vector<LeaseChange>& changes,
       others.push_back(change);
       others.back().contents = false;
     }
+  }
+  if (!notice->changed.empty()) {
+    notice->held_up.start(kHeldUpTime, notice->outcome.held_up);
   }
   for (const LeaseChange& change : pages) {
     drop_kept({change}, lifetime_.guard([this, inode = change.inode] { pages_dropped(inode); }));
@@ -168,14 +170,14 @@ void LeaseSettler::end_notices() {
 }
 
 void LeaseSettler::end_notice(Notices::iterator notice) {
-  const Notice ended = std::move(*notice);
-  notices_.erase(notice);
-  for (const InodeId inode : ended.files) {
+  Notices ended;
+  ended.splice(ended.end(), notices_, notice);
+  for (const InodeId inode : notice->files) {
     if (--files_.at(inode).notices == 0) {
       end(inode);
     }
   }
-  ended.dropped();
+  notice->outcome.dropped();
 }
 
 void LeaseSettler::end(InodeId inode) {

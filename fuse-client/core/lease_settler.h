@@ -10,10 +10,16 @@
 //   told is given back: reads and writes of it go on, and ask for leases.
 // So nothing is written to a page that was read before the lease ended and is stored after it.
 //
+// While this client truncates the file, until that is answered, the kernel keeps such pages to
+// itself, and what lies behind the new end here is not stored. If another client truncates it, too,
+// each would wait for the other: so the master is told when a file is not given back for a while
+// (kHeldUpTime), and lets one of them go first.
+//
 // What else the kernel sends, because it was not waited for any longer, waits like any write and is
 // written under a new lease. So the end comes, however long programs go on writing.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -23,6 +29,7 @@
 #include "common/scheduler.h"
 #include "fuse-client/core/client.h"
 #include "fuse-client/core/inode_cache.h"
+#include "fuse-client/core/lease_link.h"
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/core/name_cache.h"
 #include "fuse-client/core/own_changes.h"
@@ -30,6 +37,8 @@
 #include "fuse-client/core/write_leases.h"
 
 namespace dfs::client {
+
+inline constexpr std::chrono::milliseconds kHeldUpTime{50};
 
 class LeaseSettler {
  public:
@@ -47,7 +56,7 @@ class LeaseSettler {
   LeaseSettler& operator=(const LeaseSettler&) = delete;
 
   // As LeaseEvents::drop and ::doubt.
-  void give_back(const std::vector<LeaseChange>& changes, std::function<void()> dropped);
+  void give_back(const std::vector<LeaseChange>& changes, NoticeOutcome outcome);
   std::vector<LeaseChange> doubt(std::vector<LeaseChange> changes);
 
   // The kernel has dropped its pages, and is to read none before the file is given back.
@@ -57,11 +66,13 @@ class LeaseSettler {
 
  private:
   struct Notice {
+    explicit Notice(Scheduler& scheduler) : held_up(scheduler) {}
     std::vector<InodeId> files;
     std::vector<InodeId> changed;  // those of them that it takes whole
     bool is_dropped = false;       // what else it takes
     bool is_ending = false;
-    std::function<void()> dropped;
+    Timer held_up;
+    NoticeOutcome outcome;
   };
   using Notices = std::list<Notice>;
   struct File {

@@ -25,8 +25,8 @@
 //   kWriteWait it is such a page, in which nobody reads before the write is answered.
 // - A lock can be held for as long as a server is silent: nobody is waited for longer than
 //   kDropWait. But of a mapped file the kernel sends what programs have written to, page by page,
-//   before it drops that: while such pages come, or wait to be taken, it is waited for, up to
-//   kWriteBackWait.
+//   before it drops that: while such pages come, or wait to be taken or for the end of a
+//   truncation, it is waited for, up to kWriteBackWait.
 #pragma once
 
 #include <functional>
@@ -81,7 +81,8 @@ class CacheDropper {
   // `ended`, perhaps inside, when the kernel has no page that was read before it.
   std::uint64_t write_begins(InodeId file, std::uint64_t offset, std::uint64_t size_bytes);
   void write_ends(InodeId file, std::uint64_t write, Task ended);
-  // Pages that a program has written to through mmap come, and have been taken.
+  // Pages that a program has written to through mmap come, and have been taken; or the kernel holds
+  // them back until a truncation is answered.
   void write_back_begins(InodeId file);
   void write_back_ends(InodeId file);
   // Pages of the file that hold something else than they should, as far as they are not locked.

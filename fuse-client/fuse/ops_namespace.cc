@@ -103,6 +103,21 @@ void op_getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
   get_attributes(request, asked, kSizeTries, server.counted<Attributes>(asked, std::move(done)));
 }
 
+void set_attributes(FuseServer& server, fuse_req_t request, const client::AttributeChange& change,
+                    const client::Done<Attributes>& done) {
+  if (!change.size_bytes) {
+    server.started(request, server.client().set_attributes(change, done));
+    return;
+  }
+  // Until it is answered the kernel keeps what programs have written to through mappings.
+  server.write_back_begins(change.inode);
+  const auto ended = [&server, inode = change.inode, done](const Result<Attributes>& result) {
+    server.write_back_ends(inode);
+    server.sizes().when_cut(inode, [done, result] { done(result); });
+  };
+  server.started(request, server.client().set_attributes(change, ended));
+}
+
 void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_set,
                 fuse_file_info*) {
   FuseServer& server = server_of(request);
@@ -130,16 +145,12 @@ void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_se
   } else if (to_set & FUSE_SET_ATTR_MTIME) {
     change.mtime = from_timespec(st->st_mtim);
   }
-  client::Done<Attributes> done = server.answer_attributes(request);
+  const client::Done<Attributes> done = server.answer_attributes(request);
   if (change.size_bytes) {
     server.sizes().cuts(change.inode);
-    done = [&server, inode = change.inode, done](const Result<Attributes>& result) {
-      server.sizes().when_cut(inode, [done, result] { done(result); });
-    };
   }
-  if_owner(server, request, change, [&server, request, change, done] {
-    server.started(request, server.client().set_attributes(change, done));
-  });
+  if_owner(server, request, change,
+           [&server, request, change, done] { set_attributes(server, request, change, done); });
 }
 
 void make(fuse_req_t request, client::CreateArguments arguments) {

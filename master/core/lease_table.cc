@@ -237,7 +237,9 @@ bool LeaseTable::is_anything_held_by_others(SessionId session) const {
 }
 
 std::uint64_t LeaseTable::notify(SessionId id, Session& session, std::vector<LeaseChange> changes) {
-  session.unhandled.emplace(++session.newest, Notice{std::move(changes), scheduler_.now()});
+  Notice& notice = session.unhandled[++session.newest];
+  notice.changes = std::move(changes);
+  notice.made = scheduler_.now();
   unsent_.insert(id);
   return session.newest;
 }
@@ -290,6 +292,22 @@ bool LeaseTable::is_acknowledged(const Awaited& awaited) const {
   return place == sessions_.end() || !place->second.unhandled.contains(awaited.number);
 }
 
+bool LeaseTable::is_held_up(const Awaited& awaited) const {
+  const auto place = sessions_.find(awaited.session);
+  if (place == sessions_.end()) {
+    return false;
+  }
+  const auto notice = place->second.unhandled.find(awaited.number);
+  return notice != place->second.unhandled.end() && notice->second.is_held_up;
+}
+
+void LeaseTable::pass(const Awaited& awaited, InodeId inode) {
+  Notice& notice = sessions_.at(awaited.session).unhandled.at(awaited.number);
+  if (notice.passed.insert(inode).second) {
+    ++changing_[inode];
+  }
+}
+
 void LeaseTable::begin_waiting(const std::vector<LeaseChange>& changes) {
   for (const LeaseChange& change : changes) {
     if (!change.settle) {
@@ -300,14 +318,17 @@ void LeaseTable::begin_waiting(const std::vector<LeaseChange>& changes) {
 
 void LeaseTable::end_waiting(const std::vector<LeaseChange>& changes) {
   for (const LeaseChange& change : changes) {
-    if (change.settle) {
-      continue;
+    if (!change.settle) {
+      end_changing(change.inode);
     }
-    const auto place = changing_.find(change.inode);
-    DFS_ASSERT(place != changing_.end() && place->second > 0);
-    if (--place->second == 0) {
-      changing_.erase(place);
-    }
+  }
+}
+
+void LeaseTable::end_changing(InodeId inode) {
+  const auto place = changing_.find(inode);
+  DFS_ASSERT(place != changing_.end() && place->second > 0);
+  if (--place->second == 0) {
+    changing_.erase(place);
   }
 }
 
@@ -381,17 +402,25 @@ void LeaseTable::acknowledge(SessionId id, const WaitForNoticesRequest& request)
   }
   Session& session = place->second;
   while (!session.unhandled.empty() && session.unhandled.begin()->first <= request.handled) {
-    handled(id, session, session.unhandled.extract(session.unhandled.begin()).mapped().changes);
+    handled(id, session, session.unhandled.extract(session.unhandled.begin()).mapped());
   }
   for (const std::uint64_t number : request.also_handled) {
     if (auto notice = session.unhandled.extract(number)) {
-      handled(id, session, notice.mapped().changes);
+      handled(id, session, notice.mapped());
+    }
+  }
+  for (const std::uint64_t number : request.held_up) {
+    if (const auto notice = session.unhandled.find(number); notice != session.unhandled.end()) {
+      notice->second.is_held_up = true;
     }
   }
 }
 
-void LeaseTable::handled(SessionId id, Session& session, const std::vector<LeaseChange>& changes) {
-  for (const LeaseChange& change : changes) {
+void LeaseTable::handled(SessionId id, Session& session, const Notice& notice) {
+  for (const InodeId inode : notice.passed) {
+    end_changing(inode);
+  }
+  for (const LeaseChange& change : notice.changes) {
     if (change.contents && newest_taking(id, change.inode) == 0) {
       release(id, session, change.inode);
     } else if (change.contents || change.settle) {
@@ -443,6 +472,11 @@ void LeaseTable::forget(SessionId id) {
     for (auto holders = holders_.begin(); holders != holders_.end();) {
       std::erase_if(holders->second, [id](const Holder& holder) { return holder.session == id; });
       holders = holders->second.empty() ? holders_.erase(holders) : std::next(holders);
+    }
+  }
+  for (const auto& [number, notice] : place->second.unhandled) {
+    for (const InodeId inode : notice.passed) {
+      end_changing(inode);
     }
   }
   count_ -= place->second.count;

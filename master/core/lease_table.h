@@ -13,7 +13,9 @@
 //
 // A change first announces itself to all other holders, then waits for their acknowledgements, then
 // is applied. While it waits nothing that it concerns is granted, except write leases to those who
-// have heard of it. In memory only: after a start the sessions say what they hold (reclaim).
+// have heard of it. Two that truncate a file may each be kept from acknowledging by their own
+// truncation (is_held_up): one is then made first (pass), and that goes on until the other has
+// acknowledged. In memory only: after a start the sessions say what they hold (reclaim).
 // Bounded: above leases_max the oldest leases on files of the session that has most are recalled,
 // and what does not fit is not granted. Loop thread only.
 #pragma once
@@ -84,6 +86,11 @@ class LeaseTable {
                 std::vector<Awaited>& awaited);
   // The session is over, or has dropped it.
   bool is_acknowledged(const Awaited& awaited) const;
+  // It may be acknowledged only when a change of that session has been answered.
+  bool is_held_up(const Awaited& awaited) const;
+  // The change of the inode is made before that. Until it is acknowledged nothing of the inode is
+  // granted, as if the change waited.
+  void pass(const Awaited& awaited, InodeId inode);
   // Between these two nothing is granted of what changes.
   void begin_waiting(const std::vector<LeaseChange>& changes);
   void end_waiting(const std::vector<LeaseChange>& changes);
@@ -132,6 +139,8 @@ class LeaseTable {
   struct Notice {
     std::vector<LeaseChange> changes;
     MonoTime made{};
+    bool is_held_up = false;
+    std::set<InodeId> passed;  // changed before it was acknowledged
   };
   struct Session {
     std::uint64_t newest = 0;
@@ -147,7 +156,8 @@ class LeaseTable {
   bool hold(SessionId id, Session& session, InodeId inode);
   void hold_anyway(SessionId id, Session& session, InodeId inode);
   void release(SessionId id, Session& session, InodeId inode);
-  void handled(SessionId id, Session& session, const std::vector<LeaseChange>& changes);
+  void handled(SessionId id, Session& session, const Notice& notice);
+  void end_changing(InodeId inode);
   std::uint64_t notify(SessionId id, Session& session, std::vector<LeaseChange> changes);
   void recall_some();
 

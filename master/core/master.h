@@ -89,6 +89,9 @@ class Master final : private InternalOperations {
     bool is_marked = false;
     // A question for contents: until no change of them waits.
     InodeId until_calm;
+    // A truncation: of what, and where.
+    InodeId cut;
+    std::uint64_t cut_bytes = 0;
   };
   // Something of a batch: a request or an internal operation, and what came of it.
   struct Item {
@@ -122,7 +125,9 @@ class Master final : private InternalOperations {
   void take_withdrawal(const RpcRequest& request);
   bool is_repeated_while_waiting(RpcRequest& request);
   Result<bool> must_wait_for_leases(Item& item, OpContext& context);
-  bool waits_for_all(LeaseWait& wait);
+  bool waits_for_all(Item& item);
+  static void note_cut(Item& item);
+  bool may_pass(const Item& item, const LeaseTable::Awaited& awaited) const;
   bool must_wait_for_writers(Item& item, const OpContext& context);
   void put_aside(Items items);
   bool is_ready(const Item& item) const;

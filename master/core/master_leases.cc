@@ -2,6 +2,7 @@
 // about that, which need no transaction and are answered at once.
 #include <algorithm>
 #include <iterator>
+#include <tuple>
 #include <utility>
 
 #include "master/core/dispatch.h"
@@ -139,7 +140,11 @@ Result<bool> Master::must_wait_for_leases(Item& item, OpContext& context) {
   }
   DFS_TRY(wait.changes, operation->changes(context, request));
   leases_.announce(session, wait.changes, wait.noticed, wait.awaited);
-  if (!waits_for_all(wait)) {
+  note_cut(item);
+  if (!waits_for_all(item)) {
+    for (const LeaseTable::Awaited& passed : wait.awaited) {
+      leases_.pass(passed, wait.cut);
+    }
     return false;
   }
   leases_.begin_waiting(wait.changes);
@@ -159,14 +164,44 @@ bool Master::must_wait_for_writers(Item& item, const OpContext& context) {
         {.inode = inode, .contents = false, .settle = true, .names = {}, .new_names = {}});
   }
   leases_.announce(context.session, wait.changes, wait.noticed, wait.awaited);
-  return waits_for_all(wait);
+  return waits_for_all(item);
 }
 
-bool Master::waits_for_all(LeaseWait& wait) {
-  std::erase_if(wait.awaited, [this](const LeaseTable::Awaited& awaited) {
-    return leases_.is_acknowledged(awaited);
+// Also forgets who need not be waited for any more, except for those it passes.
+bool Master::waits_for_all(Item& item) {
+  std::vector<LeaseTable::Awaited>& all = item.wait.awaited;
+  std::erase_if(
+      all, [this](const LeaseTable::Awaited& awaited) { return leases_.is_acknowledged(awaited); });
+  return std::any_of(all.begin(), all.end(),
+                     [&](const LeaseTable::Awaited& awaited) { return !may_pass(item, awaited); });
+}
+
+void Master::note_cut(Item& item) {
+  if (item.request.envelope.type != MessageType::kSetAttributes) {
+    return;
+  }
+  const auto change = decode_body<SetAttributesRequest>(item.request.body);
+  if (change && change->size_bytes) {
+    item.wait.cut = change->inode;
+    item.wait.cut_bytes = *change->size_bytes;
+  }
+}
+
+// While a file is truncated, the kernel that has asked for it gives up no page that a program has
+// written to, and its client stores nothing behind the new end. So of two clients that truncate one
+// file each would wait for what the other can give up only when it has been answered. Who is
+// answered last stores last, but nothing behind its own end: that is to be the shortest.
+bool Master::may_pass(const Item& item, const LeaseTable::Awaited& awaited) const {
+  if (!item.wait.cut.is_set() || !leases_.is_held_up(awaited)) {
+    return false;
+  }
+  const auto place = [](const Item& cut) {
+    return std::tuple(~cut.wait.cut_bytes, cut.since, cut.request.envelope.session);
+  };
+  return std::any_of(waiting_.begin(), waiting_.end(), [&](const Item& other) {
+    return other.request.envelope.session == awaited.session && other.wait.cut == item.wait.cut &&
+           !other.is_withdrawn && place(item) < place(other);
   });
-  return !wait.awaited.empty();
 }
 
 void Master::put_aside(Items items) {
@@ -184,8 +219,9 @@ bool Master::is_ready(const Item& item) const {
       !leases_.is_changing(read) || leases_.has_yet_to_drop(item.request.envelope.session, read);
   return item.is_withdrawn ||
          (may_read && std::all_of(item.wait.awaited.begin(), item.wait.awaited.end(),
-                                  [this](const LeaseTable::Awaited& awaited) {
-                                    return leases_.is_acknowledged(awaited);
+                                  [&](const LeaseTable::Awaited& awaited) {
+                                    return leases_.is_acknowledged(awaited) ||
+                                           may_pass(item, awaited);
                                   }));
 }
 

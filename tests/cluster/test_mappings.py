@@ -32,37 +32,47 @@ class MappingsTest(ClusterTest):
 
     def test_both_truncate_what_both_have_written_to_through_mappings(self):
         """Each kernel holds back its pages until its truncation is answered, which waits for those of the other."""
-        page = 4096
         fds = [self.fd, os.open(self.two.path("f"), os.O_RDWR)]
         self.addCleanup(os.close, fds[1])
         mappings = [self.mapping, mmap.mmap(fds[1], SIZE_MAX)]
         self.addCleanup(mappings[1].close)
-        for sizes in ((SIZE_MAX, SIZE_MAX), (SIZE_MAX, SIZE_MAX // 2), (SIZE_MAX // 2, SIZE_MAX)):
-            with self.subTest(sizes=sizes):
-                os.truncate(self.one.path("f"), SIZE_MAX)
-                for me, mapping in enumerate(mappings):
-                    mapping[me * page:me * page + 1] = b"%d" % me
-                together = threading.Barrier(2)
-                took = []
+        half = SIZE_MAX // 2
+        for i, sizes in enumerate(8 * ((SIZE_MAX, SIZE_MAX), (SIZE_MAX, half), (half, SIZE_MAX + 5000), (half, half + 9))):
+            with self.subTest(round=i, sizes=sizes):
+                self.truncate_both(fds, mappings, sizes, half)
 
-                def truncate(fd, size):
-                    together.wait()
-                    begin = time.monotonic()
-                    os.ftruncate(fd, size)
-                    took.append(time.monotonic() - begin)
+    def truncate_both(self, fds, mappings, sizes, half):
+        page = 4096
+        os.truncate(self.one.path("f"), 0)
+        os.pwrite(fds[0], b"c" * SIZE_MAX, 0)
+        for me, mapping in enumerate(mappings):
+            self.assertEqual(os.fstat(fds[me]).st_size, SIZE_MAX)  # for the mapping to be as long
+            for at in (me * page, half + me * page):
+                mapping[at:at + 1] = b"%d" % me
+        together = threading.Barrier(2)
+        took = []
 
-                threads = [threading.Thread(target=truncate, args=each) for each in zip(fds, sizes)]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
-                self.assertLess(max(took), 5)
-                for mapping in mappings:
-                    mapping.flush(0, 2 * page)
-                contents = [read_file(side.path("f")) for side in (self.one, self.two)]
-                self.assertIn(len(contents[0]), sizes)
-                self.assertTrue(contents[0] == contents[1])
-                self.assertEqual([contents[0][me * page:me * page + 1] for me in range(2)], [b"0", b"1"])
+        def change(me):
+            together.wait()
+            begin = time.monotonic()
+            os.ftruncate(fds[me], sizes[me])
+            took.append(time.monotonic() - begin)
+            os.pwrite(fds[me], b"w%d" % me, (1 - me) * page + 1)  # what the other mount stores last is all of this page
+
+        threads = [threading.Thread(target=change, args=(me,)) for me in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(took), 2)
+        self.assertLess(max(took), 0.5)
+        self.assertEqual(os.fstat(fds[0]).st_size, os.fstat(fds[1]).st_size)
+        contents = [read_file(side.path("f")) for side in (self.one, self.two)]
+        self.assertTrue(contents[0] == contents[1])
+        self.assertIn(len(contents[0]), sizes)
+        self.assertNotIn(b"c", contents[0][min(sizes):])  # what was cut off stays away
+        for me in range(2):
+            self.assertEqual(contents[0][me * page:me * page + 3], b"%dw%d" % (me, 1 - me))
 
     def test_the_size_that_is_told_holds_while_the_file_is_written_to_by_both(self):
         os.truncate(self.two.path("f"), 100)

@@ -136,6 +136,7 @@ void FakeCluster::wait_for_notices(const RpcRequest& request) {
   const auto body = decode_body<WaitForNoticesRequest>(request.body);
   ASSERT_TRUE(body.has_value());
   notices_handled = std::max(notices_handled, body->handled);
+  notices_held_up.insert(body->held_up.begin(), body->held_up.end());
   waits_for_notices_ = request.reply_address();
 }
 

@@ -110,6 +110,7 @@ class FakeCluster {
   std::vector<SealChunkRequest> seals;
   std::uint32_t metadata_syncs = 0;
   std::uint64_t notices_handled = 0;  // by number: all up to there
+  std::set<std::uint64_t> notices_held_up;
   std::uint64_t newest_notice() const { return notice_; }
 
   // The file as a reader would find it, every block checked. Holes are zeros.

@@ -16,13 +16,15 @@ class LeaseLinkTest : public MasterLinkTest {
  protected:
   void SetUp() override {
     start();
-    link_.leases().on_events(
-        {.kept = [] { return std::vector{kFile}; },
-         .written = {},
-         .drop = [this](const std::vector<LeaseChange>&,
-                        std::function<void()> dropped) { dropped_.push_back(std::move(dropped)); },
-         .doubt = {},
-         .lost = {}});
+    link_.leases().on_events({.kept = [] { return std::vector{kFile}; },
+                              .written = {},
+                              .drop =
+                                  [this](const std::vector<LeaseChange>&, NoticeOutcome outcome) {
+                                    dropped_.push_back(std::move(outcome.dropped));
+                                    held_up_.push_back(std::move(outcome.held_up));
+                                  },
+                              .doubt = {},
+                              .lost = {}});
     ASSERT_TRUE(is_polled(1));
   }
   bool is_polled(std::size_t times) {
@@ -39,6 +41,7 @@ class LeaseLinkTest : public MasterLinkTest {
   }
 
   std::vector<std::function<void()>> dropped_;
+  std::vector<std::function<void()>> held_up_;
 };
 
 TEST_F(LeaseLinkTest, a_notice_is_acknowledged_when_it_was_dropped) {
@@ -50,6 +53,37 @@ TEST_F(LeaseLinkTest, a_notice_is_acknowledged_when_it_was_dropped) {
   dropped_[0]();
   ASSERT_TRUE(is_polled(3));
   EXPECT_EQ(polls_[2].second.handled, kFirstNotice + 1);
+}
+
+TEST_F(LeaseLinkTest, a_notice_that_is_held_up_is_told_of_until_that_was_heard) {
+  notice(0, kFirstNotice + 1);
+  ASSERT_TRUE(is_polled(2));
+  EXPECT_TRUE(polls_[1].second.held_up.empty());
+  held_up_.at(0)();
+  ASSERT_TRUE(is_polled(3));
+  EXPECT_EQ(polls_[2].second.held_up, std::vector{kFirstNotice + 1});
+  EXPECT_EQ(polls_[2].second.handled, kFirstNotice);
+  notice(2, kFirstNotice + 2);
+  ASSERT_TRUE(is_polled(4));
+  EXPECT_TRUE(polls_[3].second.held_up.empty());
+  dropped_.at(1)();
+  ASSERT_TRUE(is_polled(5));
+  dropped_.at(0)();
+  held_up_.at(0)();
+  ASSERT_TRUE(is_polled(6));
+  EXPECT_EQ(polls_[5].second.handled, kFirstNotice + 2);
+  EXPECT_TRUE(polls_[5].second.held_up.empty());
+}
+
+TEST_F(LeaseLinkTest, a_notice_of_a_master_that_is_gone_is_not_held_up) {
+  notice(0, kFirstNotice + 1);
+  ASSERT_TRUE(is_polled(2));
+  kill_master();
+  start_master(2);
+  ASSERT_TRUE(run_until([&] { return polls_.back().second.incarnation == 2; }));
+  const std::size_t polls = polls_.size();
+  held_up_.at(0)();
+  EXPECT_FALSE(is_polled(polls + 1));
 }
 
 TEST_F(LeaseLinkTest, a_poll_that_made_way_for_a_newer_one_is_not_asked_again) {

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -152,6 +153,35 @@ TEST_F(LeaseSettlerTest, what_the_kernel_was_told_since_the_drop_is_waited_for) 
   EXPECT_FALSE(waiting->code);
   told_.front()();
   ASSERT_TRUE(run_until([&] { return are_acknowledged(1) && waiting->code; }));
+}
+
+TEST_F(LeaseSettlerTest, the_master_is_told_when_contents_are_not_given_back_soon) {
+  const std::set<std::uint64_t> both = {first_notice_, first_notice_ + 1};
+  notify({taking(kFile)});
+  notify({taking(kFile)});
+  cluster_.events.run_for(kHeldUpTime / 2);
+  EXPECT_TRUE(cluster_.notices_held_up.empty());
+  ASSERT_TRUE(run_until([&] { return cluster_.notices_held_up == both; }));
+  EXPECT_FALSE(are_acknowledged(1));
+  drop_all();
+  ASSERT_TRUE(run_until([&] { return are_acknowledged(2); }));
+  notify({taking(kFile)});
+  drop_all();
+  ASSERT_TRUE(run_until([&] { return are_acknowledged(3); }));
+  notify({{.inode = kOther, .contents = false, .names = {}, .new_names = {}}});
+  run_for_a_moment();
+  EXPECT_EQ(cluster_.notices_held_up, both);
+}
+
+TEST_F(LeaseSettlerTest, the_master_is_told_when_pages_that_came_are_not_stored_soon) {
+  notify({taking(kFile)});
+  take_page();
+  cluster_.is_holding_commits = true;
+  drop_all();
+  ASSERT_TRUE(run_until([&] { return cluster_.notices_held_up.contains(first_notice_); }));
+  EXPECT_FALSE(are_acknowledged(1));
+  cluster_.release_commits();
+  ASSERT_TRUE(run_until([&] { return are_acknowledged(1); }));
 }
 
 TEST_F(LeaseSettlerTest, notices_of_one_file_end_together) {

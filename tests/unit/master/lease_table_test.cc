@@ -126,6 +126,31 @@ TEST_F(LeaseTableTest, nothing_is_granted_of_what_a_change_waits_for) {
   EXPECT_TRUE(table.grant(kBob, file(kFile)));
 }
 
+TEST_F(LeaseTableTest, nothing_is_granted_of_what_was_changed_before_all_have_dropped_it) {
+  for (const bool is_forgotten : {false, true}) {
+    ASSERT_TRUE(table.grant(kBob, file(kFile)));
+    noticed.clear();
+    const auto awaited = announce(kAnn, {change_of(kFile, true)});
+    ASSERT_EQ(awaited.size(), 1u);
+    EXPECT_FALSE(table.is_held_up(awaited[0]));
+    table.acknowledge(kBob, {.incarnation = 1, .held_up = {awaited[0].number, 77}});
+    EXPECT_TRUE(table.is_held_up(awaited[0]));
+    table.pass(awaited[0], kFile);
+    table.pass(awaited[0], kFile);
+    EXPECT_TRUE(table.is_changing(kFile));
+    EXPECT_FALSE(table.grant(kCid, file(kFile)));
+    EXPECT_TRUE(table.may_store(kBob, kFile, 0));
+    if (is_forgotten) {
+      table.forget(kBob);
+    } else {
+      acknowledge(kBob, awaited[0].number);
+    }
+    EXPECT_FALSE(table.is_held_up(awaited[0]));
+    EXPECT_TRUE(table.grant(kCid, file(kFile)));
+    table.forget(kCid);
+  }
+}
+
 TEST_F(LeaseTableTest, notices_come_in_order_and_until_they_are_acknowledged) {
   ASSERT_TRUE(table.grant(kBob, file(kFile)));
   ASSERT_TRUE(table.grant(kBob, directory(kDirectory)));

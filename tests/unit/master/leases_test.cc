@@ -155,6 +155,119 @@ TEST_F(LeasesTest, a_change_repeated_while_it_waits_is_made_once) {
   EXPECT_TRUE(first->has_value() ? **first : **second);
 }
 
+// --- Truncations whose kernels keep pages back until they are answered ---------------------------
+
+class TwoCutsTest : public LeasesTest {
+ protected:
+  void SetUp() override {
+    LeasesTest::SetUp();
+    third = std::make_unique<TestClient>(events, network, "third");
+    third->open(3);
+    file = client->make_file("f");
+    elsewhere = client->make_file("g");
+    for (const InodeId inode : {file, elsewhere}) {
+      client->attributes(inode);
+      other->attributes(inode);
+    }
+    client->drops_at_once = other->drops_at_once = false;
+  }
+  Answer<AttributesReply> begin_cut(TestClient& who, std::uint64_t size_bytes) {
+    ++who.sequence;
+    return who.begin(size_of(file, size_bytes), CallOptions{.session = who.session,
+                                                            .sequence = who.sequence,
+                                                            .acknowledged = who.sequence - 1});
+  }
+  Answer<GetExtentsReply> begin_read() {
+    return begin_as(*third, GetExtentsRequest{.inode = file, .offset = 0, .length_bytes = 10});
+  }
+
+  std::unique_ptr<TestClient> third;
+  InodeId file;
+  InodeId elsewhere;
+};
+
+TEST_F(TwoCutsTest, the_one_that_cuts_off_less_is_made_first) {
+  for (const bool is_small_first : {true, false}) {
+    Answer<AttributesReply> small;
+    Answer<AttributesReply> large;
+    if (is_small_first) {
+      small = begin_cut(*client, 10);
+      EXPECT_FALSE(is_answered(small));
+    }
+    large = begin_cut(*other, 77);
+    EXPECT_FALSE(is_answered(large));
+    if (!is_small_first) {
+      small = begin_cut(*client, 10);
+    }
+    EXPECT_FALSE(is_answered(small));
+    other->hold_up_newest_notice();
+    EXPECT_FALSE(is_answered(small) || large->has_value());
+    client->hold_up_newest_notice();
+    ASSERT_TRUE(is_answered(large));
+    EXPECT_EQ((**large)->attributes.size_bytes, 77u);
+    EXPECT_EQ((**large)->lease, 0u);
+    EXPECT_FALSE(is_answered(small));
+    other->acknowledge_notices();
+    ASSERT_TRUE(is_answered(small));
+    EXPECT_EQ((**small)->attributes.size_bytes, 10u);
+    // The pages that come now must be in what others read.
+    const auto read = begin_read();
+    EXPECT_FALSE(is_answered(read));
+    EXPECT_EQ(third->ask(GetAttributesRequest{.inode = file})->lease, 0u);
+    client->acknowledge_notices();
+    ASSERT_TRUE(is_answered(read));
+    EXPECT_EQ((**read)->attributes.size_bytes, 10u);
+    EXPECT_NE((**read)->lease, 0u);
+    // Both keep it again.
+    client->attributes(file);
+    other->attributes(file);
+  }
+}
+
+TEST_F(TwoCutsTest, of_the_same_size_the_first_is_made_first) {
+  const auto first = begin_cut(*other, 10);
+  EXPECT_FALSE(is_answered(first));
+  const auto second = begin_cut(*client, 10);
+  EXPECT_FALSE(is_answered(second));
+  client->hold_up_newest_notice();
+  other->hold_up_newest_notice();
+  ASSERT_TRUE(is_answered(first));
+  EXPECT_FALSE(is_answered(second));
+  other->acknowledge_notices();
+  EXPECT_TRUE(is_answered(second));
+}
+
+TEST_F(TwoCutsTest, who_is_held_up_by_something_else_is_waited_for) {
+  const auto cut = begin_cut(*client, 10);
+  EXPECT_FALSE(is_answered(cut));
+  other->hold_up_newest_notice();
+  EXPECT_FALSE(is_answered(cut));
+  ++other->sequence;
+  const auto of_another_file = other->begin(
+      size_of(elsewhere, 5), CallOptions{.session = other->session, .sequence = other->sequence});
+  EXPECT_FALSE(is_answered(of_another_file));
+  EXPECT_FALSE(is_answered(cut));
+  other->acknowledge_notices();
+  EXPECT_TRUE(is_answered(cut));
+}
+
+TEST_F(TwoCutsTest, who_dies_holding_pages_back_is_waited_for_until_its_session_ends) {
+  const auto large = begin_cut(*client, 77);
+  EXPECT_FALSE(is_answered(large));
+  begin_cut(*other, 10);
+  EXPECT_FALSE(is_answered(large));
+  other->hold_up_newest_notice();
+  ASSERT_TRUE(is_answered(large));
+  client->acknowledge_notices();
+  network.drop_host("other");
+  other.reset();
+  const auto read = begin_read();
+  EXPECT_FALSE(is_answered(read, kSessionTimeout / 2));
+  ASSERT_TRUE(client->keep_alive({}, {}));
+  ASSERT_TRUE(third->keep_alive({}, {}));
+  EXPECT_TRUE(is_answered(read, kSessionTimeout));
+}
+
 // --- Write leases --------------------------------------------------------------------------------
 
 TEST_F(LeasesTest, who_asks_about_a_file_waits_until_its_writer_has_stored_what_it_wrote) {

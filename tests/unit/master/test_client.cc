@@ -51,35 +51,37 @@ void TestClient::reclaim() {
             });
 }
 
-void TestClient::poll(std::uint64_t handled) {
+void TestClient::poll(std::uint64_t handled, std::vector<std::uint64_t> held_up) {
   if (is_silent_) {
     return;
   }
-  poll_ = rpc_.call(
-      WaitForNoticesRequest{
-          .incarnation = lease_incarnation_, .received = notice_number_, .handled = handled},
-      CallOptions{.session = session},
-      [this, handled](Result<RpcReply<WaitForNoticesReply>> reply) {
-        if (!reply) {
-          if (reply.code() == ErrorCode::kUnavailable) {
-            poll(handled);
-          }
-          return;
-        }
-        if (reply->body.incarnation != lease_incarnation_) {
-          lease_incarnation_ = reply->body.incarnation;
-          reclaim();
-          return;
-        }
-        if (reply->body.notices.empty()) {
-          return;  // made way for a newer one
-        }
-        notice_number_ = reply->body.notices.back().number;
-        for (const LeaseNotice& notice : reply->body.notices) {
-          noticed.insert(noticed.end(), notice.changes.begin(), notice.changes.end());
-        }
-        poll(drops_at_once ? notice_number_ : handled);
-      });
+  poll_ = rpc_.call(WaitForNoticesRequest{.incarnation = lease_incarnation_,
+                                          .received = notice_number_,
+                                          .handled = handled,
+                                          .also_handled = {},
+                                          .held_up = std::move(held_up)},
+                    CallOptions{.session = session},
+                    [this, handled](Result<RpcReply<WaitForNoticesReply>> reply) {
+                      if (!reply) {
+                        if (reply.code() == ErrorCode::kUnavailable) {
+                          poll(handled);
+                        }
+                        return;
+                      }
+                      if (reply->body.incarnation != lease_incarnation_) {
+                        lease_incarnation_ = reply->body.incarnation;
+                        reclaim();
+                        return;
+                      }
+                      if (reply->body.notices.empty()) {
+                        return;  // made way for a newer one
+                      }
+                      notice_number_ = reply->body.notices.back().number;
+                      for (const LeaseNotice& notice : reply->body.notices) {
+                        noticed.insert(noticed.end(), notice.changes.begin(), notice.changes.end());
+                      }
+                      poll(drops_at_once ? notice_number_ : handled);
+                    });
 }
 
 void TestClient::rejoin() {

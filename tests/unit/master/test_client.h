@@ -87,6 +87,8 @@ class TestClient {
   std::vector<LeaseChange> noticed;  // everything since the session was opened
   bool drops_at_once = true;         // else when acknowledge_notices() says so
   void acknowledge_notices() { poll(notice_number_); }
+  // Says of the newest that it cannot drop it before a change of its own is answered.
+  void hold_up_newest_notice() { poll(0, {notice_number_}); }
   // Meets a master that was started anew, and waits until that knows it.
   void rejoin();
   // Tells the master what it keeps; done by itself after each start of the master.
@@ -103,7 +105,7 @@ class TestClient {
   sim::SimRandom random_{7};
   std::unique_ptr<Transport> transport_;
   RpcClient rpc_;
-  void poll(std::uint64_t handled);
+  void poll(std::uint64_t handled, std::vector<std::uint64_t> held_up = {});
 
   std::uint64_t incarnation_ = 0;
   std::uint64_t lease_incarnation_ = 0;
