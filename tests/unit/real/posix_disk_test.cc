@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -29,6 +31,25 @@ std::size_t open_descriptors() {
     ++count;
   }
   return count;
+}
+
+// Of the file's first `size` bytes: pages that are in the kernel's cache.
+std::size_t cached_pages(const std::string& path, std::size_t size) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  void* const mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+  EXPECT_NE(mapping, MAP_FAILED);
+  std::vector<unsigned char> pages(size / static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
+  EXPECT_EQ(::mincore(mapping, size, pages.data()), 0);
+  ::munmap(mapping, size);
+  ::close(fd);
+  return static_cast<std::size_t>(
+      std::ranges::count_if(pages, [](unsigned char page) { return (page & 1) != 0; }));
+}
+
+void drop_cached_pages(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  EXPECT_EQ(::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+  ::close(fd);
 }
 
 class PosixDiskTest : public ::testing::Test {
@@ -76,6 +97,26 @@ TEST_F(PosixDiskTest, written_bytes_are_read_back_small_and_large) {
     offset += size;
   }
   EXPECT_EQ(*file->size_bytes(), offset);
+}
+
+TEST_F(PosixDiskTest, a_read_brings_in_what_was_asked_for_and_nothing_ahead_of_it) {
+  constexpr std::size_t kFileBytes = std::size_t{4} << 20;
+  const std::string path = scratch_.path("file");
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const auto file = create("file");
+  ASSERT_TRUE(write(*file, 0, bytes(std::string(kFileBytes, 'x'))));
+  std::optional<Status> synced;
+  file->sync([&](Status status) { synced = std::move(status); });
+  ASSERT_TRUE(loop_->run_until([&] { return synced.has_value(); }, 20s));
+  drop_cached_pages(path);
+  if (cached_pages(path, kFileBytes) != 0) {
+    GTEST_SKIP() << scratch_.path() << " is on a file system that keeps its pages (tmpfs)";
+  }
+
+  ASSERT_TRUE(read(*file, 0, page));  // where the kernel takes a sequence to begin
+  EXPECT_EQ(cached_pages(path, kFileBytes), 1U);
+  ASSERT_TRUE(read(*file, page, page));  // and to go on
+  EXPECT_EQ(cached_pages(path, kFileBytes), 2U);
 }
 
 TEST_F(PosixDiskTest, read_past_the_end_answers_what_there_is) {
