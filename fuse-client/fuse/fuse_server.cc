@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -46,6 +47,12 @@ std::vector<InodeId> files_of(const std::vector<LeaseChange>& changes) {
     }
   }
   return files;
+}
+
+pid_t asking_thread(const char* request, std::size_t size_bytes) {
+  fuse_in_header header{};
+  std::memcpy(&header, request, std::min(sizeof header, size_bytes));
+  return static_cast<pid_t>(header.pid);
 }
 
 // O_TMPFILE, which libfuse does not know: the same message and answer as for a file that is created
@@ -203,6 +210,7 @@ bool FuseServer::process() {
     fuse_buf buffer{};
     buffer.mem = reader_.memory();
     buffer.size = static_cast<std::size_t>(received);
+    own_cuts_.asks(asking_thread(reader_.memory(), buffer.size));
     translate_tmpfile(reader_.memory(), buffer.size);
     direct_io_.note_request(reader_.memory(), buffer.size);
     fuse_session_process_buf(session_, &buffer);

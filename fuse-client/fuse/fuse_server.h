@@ -28,6 +28,7 @@
 #include "fuse-client/fuse/kernel_names.h"
 #include "fuse-client/fuse/kernel_notifier.h"
 #include "fuse-client/fuse/open_directory.h"
+#include "fuse-client/fuse/own_cuts.h"
 #include "fuse-client/fuse/path_walks.h"
 #include "fuse-client/fuse/request_reader.h"
 
@@ -175,6 +176,7 @@ class FuseServer {
   }
   DirectFiles& direct_files() { return direct_files_; }
   FileSizes& sizes() { return sizes_; }
+  OwnCuts& own_cuts() { return own_cuts_; }
   void release(client::HandleId handle) {
     direct_files_.forget(handle);
     client_.release(handle);
@@ -214,6 +216,7 @@ class FuseServer {
   std::unique_ptr<KernelNotifier> notifier_;
   std::unique_ptr<CacheDropper> dropper_;
   FileSizes sizes_;
+  OwnCuts own_cuts_{scheduler_};
   DirectIoHandshake direct_io_;
   PathWalks walks_;
   InodeRequests requests_;

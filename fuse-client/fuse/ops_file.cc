@@ -99,6 +99,20 @@ bool must_clear_set_id(fuse_req_t request, fuse_ino_t inode) {
   return !caller_of(request).is_capable(CAP_FSETID);
 }
 
+// An opening cuts the file: answers when that can be answered.
+client::Done<client::OpenedFile> answer_cut(fuse_req_t request, InodeId file,
+                                            const client::Done<client::OpenedFile>& done) {
+  FuseServer& server = server_of(request);
+  server.sizes().cuts(file);
+  const std::uint64_t cut = server.own_cuts().begin(file, 0, fuse_req_ctx(request)->pid);
+  return [&server, file, cut, done](const Result<client::OpenedFile>& opened) {
+    server.sizes().when_cut(file, [&server, file, cut, done, opened] {
+      server.own_cuts().answered(file, cut);
+      done(opened);
+    });
+  };
+}
+
 void op_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
   FuseServer& server = server_of(request);
   if (server.must_walk_again(request, server.from_kernel(inode), Use::kOpen)) {
@@ -111,19 +125,12 @@ void op_open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
       request, [&server, request, asked = *asked](const client::OpenedFile& opened) {
         const fuse_file_info file =
             reply_info(server, asked, opened, server.is_contended(opened.attributes.inode));
-        const auto reply = [&server, request, file, opened] {
-          if (fuse_reply_open(request, &file) != 0) {
-            server.release(opened.handle);
-          }
-        };
-        if ((asked.flags & O_TRUNC) != 0) {
-          server.sizes().when_cut(opened.attributes.inode, reply);
-        } else {
-          reply();
+        if (fuse_reply_open(request, &file) != 0) {
+          server.release(opened.handle);
         }
       });
   if (flags.truncate) {
-    server.sizes().cuts(server.from_kernel(inode));
+    done = answer_cut(request, server.from_kernel(inode), done);
   }
   server.started(request, server.client().open(server.from_kernel(inode), flags, done));
 }
@@ -162,26 +169,56 @@ void tell_size(FuseServer& server, InodeId inode) {
   }
 }
 
-void read(fuse_req_t request, InodeId inode, client::HandleId handle, std::uint64_t offset,
-          std::uint32_t size_bytes) {
+struct Read {
+  InodeId inode;
+  client::HandleId handle;
+  std::uint64_t offset = 0;
+  std::uint32_t size_bytes = 0;
+  int restarts_left = OwnCuts::kRestartsMax;
+};
+
+void read(fuse_req_t request, const Read& asked);
+
+// Whether the file ends in what was read, and the kernel may not know that yet: it would take what
+// is missing for zeros. Then it is read anew.
+bool waits_for_cut(fuse_req_t request, const Read& asked, const std::vector<Buffer>& parts) {
+  std::uint64_t read_bytes = 0;
+  for (const Buffer& part : parts) {
+    read_bytes += part.size();
+  }
+  if (read_bytes >= asked.size_bytes || asked.restarts_left == 0) {
+    return false;
+  }
+  Read again = asked;
+  --again.restarts_left;
+  return server_of(request).own_cuts().holds(asked.inode, end_of_read(asked.offset, read_bytes),
+                                             [request, again] { read(request, again); });
+}
+
+void read(fuse_req_t request, const Read& asked) {
   FuseServer& server = server_of(request);
-  if (server.holds_read(inode, offset, size_bytes,
-                        [=] { read(request, inode, handle, offset, size_bytes); })) {
+  if (server.holds_read(asked.inode, asked.offset, asked.size_bytes,
+                        [request, asked] { read(request, asked); })) {
     return;
   }
   auto done = server.answer<std::vector<Buffer>>(
-      request, [&server, request, inode](const std::vector<Buffer>& parts) {
-        tell_size(server, inode);
+      request, [&server, request, asked](const std::vector<Buffer>& parts) {
+        if (waits_for_cut(request, asked, parts)) {
+          return;
+        }
+        tell_size(server, asked.inode);
         reply_buffers(request, parts);
       });
-  server.started(request, server.client().read(handle, offset, size_bytes,
-                                               server.counted(inode, std::move(done))));
+  server.started(request, server.client().read(asked.handle, asked.offset, asked.size_bytes,
+                                               server.counted(asked.inode, std::move(done))));
 }
 
 void op_read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
              fuse_file_info* file) {
-  read(request, server_of(request).from_kernel(inode), handle_of(file),
-       static_cast<std::uint64_t>(offset), static_cast<std::uint32_t>(size));
+  read(request, {.inode = server_of(request).from_kernel(inode),
+                 .handle = handle_of(file),
+                 .offset = static_cast<std::uint64_t>(offset),
+                 .size_bytes = static_cast<std::uint32_t>(size)});
 }
 
 // The kernel appended at the end as it knew it. What it keeps of that lies at the wrong place, and

@@ -12,7 +12,7 @@ constexpr unsigned kRenameNoReplace = 1;  // RENAME_NOREPLACE of <linux/fs.h>
 constexpr unsigned kRenameExchange = 2;   // RENAME_EXCHANGE
 constexpr unsigned kRenameWhiteout = 4;   // RENAME_WHITEOUT
 // How often attributes are asked for at most, see get_attributes.
-constexpr int kSizeTries = 3;
+constexpr int kSizeTries = 1 + OwnCuts::kRestartsMax;
 
 Timestamp from_timespec(const timespec& time) {
   return {.seconds = time.tv_sec, .nanoseconds = static_cast<std::uint32_t>(time.tv_nsec)};
@@ -53,24 +53,41 @@ void op_forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* fo
   fuse_reply_none(request);
 }
 
+// Whether the size is one that the kernel may not know of yet. Then `again` will be called.
+bool waits_for_cut(FuseServer& server, const Attributes& answered, const Task& again) {
+  const InodeId inode = answered.inode;
+  const Attributes now = server.client().kept_attributes(inode).value_or(answered);
+  return server.own_cuts().holds(inode, end_at(now.size_bytes), again);
+}
+
 // Answers when the kernel knows the size, too. Where others change the file meanwhile, an answer
-// that is not kept may tell of before that.
+// that is not kept may tell of before that; and of a truncation by this client the kernel may know
+// nothing yet.
 void get_attributes(fuse_req_t request, InodeId inode, int tries,
                     const client::Done<Attributes>& done) {
   FuseServer& server = server_of(request);
   const std::uint64_t version = server.sizes().version(inode);
   const auto answered = [&server, request, inode, tries, done,
                          version](const Result<Attributes>& result) {
-    if (!result || !result->is_regular() || !server.sizes().is_unknown(inode)) {
+    if (!result || !result->is_regular()) {
       done(result);
       return;
     }
-    const auto kept = server.client().kept_attributes(inode);
-    if (kept || server.sizes().version(inode) == version) {
-      server.sizes().tell(inode, (kept ? *kept : *result).size_bytes, kept.has_value(),
-                          [done, result] { done(result); });
-    } else if (tries > 1) {
+    const auto again = [&server, request, inode, tries, done] {
       get_attributes(request, inode, tries - 1, done);
+    };
+    const auto kept = server.client().kept_attributes(inode);
+    const auto told = [&server, tries, done, result, again] {
+      if (tries == 1 || !waits_for_cut(server, *result, again)) {
+        done(result);
+      }
+    };
+    if (!server.sizes().is_unknown(inode)) {
+      told();
+    } else if (kept || server.sizes().version(inode) == version) {
+      server.sizes().tell(inode, (kept ? *kept : *result).size_bytes, kept.has_value(), told);
+    } else if (tries > 1) {
+      again();
     } else {
       done(result);
     }
@@ -111,9 +128,14 @@ void set_attributes(FuseServer& server, fuse_req_t request, const client::Attrib
   }
   // Until it is answered the kernel keeps what programs have written to through mappings.
   server.write_back_begins(change.inode);
-  const auto ended = [&server, inode = change.inode, done](const Result<Attributes>& result) {
+  const std::uint64_t cut =
+      server.own_cuts().begin(change.inode, *change.size_bytes, fuse_req_ctx(request)->pid);
+  const auto ended = [&server, inode = change.inode, cut, done](const Result<Attributes>& result) {
     server.write_back_ends(inode);
-    server.sizes().when_cut(inode, [done, result] { done(result); });
+    server.sizes().when_cut(inode, [&server, inode, cut, done, result] {
+      server.own_cuts().answered(inode, cut);
+      done(result);
+    });
   };
   server.started(request, server.client().set_attributes(change, ended));
 }

@@ -225,7 +225,7 @@ TEST_F(TellingKernelTest, others_go_on_when_no_size_is_on_its_way) {
   may_go_on = false;
   server->others_go_on(files, [&] { may_go_on = true; });
   EXPECT_FALSE(may_go_on);
-  EXPECT_TRUE(run_until([&] { return may_go_on; }));
+  EXPECT_TRUE(run_until([&] { return may_go_on && told_count > 0; }));
   EXPECT_EQ(told_count, 1u);
   EXPECT_NE(server->sizes().version(files.front()), version);
   release(file);
