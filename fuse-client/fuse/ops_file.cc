@@ -359,10 +359,15 @@ void op_write(fuse_req_t request, fuse_ino_t kernel_inode, const char* data, std
       reply(std::move(written_at));
     };
   } else {
-    done = [&server, inode, reply = done,
+    const std::uint64_t lengthens =
+        server.own_cuts().begin_write(inode, offset + size, fuse_req_ctx(request)->pid);
+    done = [&server, inode, reply = done, lengthens,
             begun = server.write_begins(inode, offset, size)](Result<std::uint64_t> written_at) {
       server.write_ends(inode, begun,
-                        [reply, written_at = std::move(written_at)] { reply(written_at); });
+                        [&server, inode, reply, lengthens, written_at = std::move(written_at)] {
+                          server.own_cuts().answered(inode, lengthens);
+                          reply(written_at);
+                        });
     };
   }
   if (server.direct_files().contains(write.handle)) {

@@ -19,15 +19,38 @@ Task once(const Task& task) {
 }  // namespace
 
 std::uint64_t OwnCuts::begin(InodeId file, std::uint64_t size_bytes, pid_t caller) {
-  const std::uint64_t number = next_number_++;
+  note_cut(file);
+  return add(file, {.size_bytes = size_bytes, .caller = caller});
+}
+
+std::uint64_t OwnCuts::add(InodeId file, Cut cut) {
+  cut.number = next_number_++;
   if (cuts_.size() < kCutsMax) {
-    cuts_.emplace(file, Cut{.number = number,
-                            .size_bytes = size_bytes,
-                            .caller = caller,
-                            .answered_at = std::nullopt,
-                            .held = {}});
+    cuts_.emplace(file, cut);
   }
-  return number;
+  return cut.number;
+}
+
+void OwnCuts::note_cut(InodeId file) {
+  const MonoTime now = scheduler_.now();
+  if (cut_at_.size() >= kCutsMax) {
+    std::erase_if(cut_at_, [now](const auto& entry) { return now - entry.second >= kCutTime; });
+  }
+  if (cut_at_.size() < kCutsMax) {
+    cut_at_[file] = now;
+  }
+}
+
+std::uint64_t OwnCuts::begin_write(InodeId file, std::uint64_t end, pid_t caller) {
+  const auto cut_at = cut_at_.find(file);
+  if (cut_at == cut_at_.end()) {
+    return 0;
+  }
+  if (scheduler_.now() - cut_at->second >= kCutTime) {
+    cut_at_.erase(cut_at);
+    return 0;
+  }
+  return add(file, {.size_bytes = end, .caller = caller, .is_write = true});
 }
 
 void OwnCuts::answered(InodeId file, std::uint64_t number) {
@@ -67,7 +90,8 @@ bool OwnCuts::holds(InodeId file, FileEnd end, const Task& again) {
   Cut* newest = nullptr;
   for (auto place = first; place != last; ++place) {
     Cut& cut = place->second;
-    if (cut.answered_at || (end.at_least <= cut.size_bytes && cut.size_bytes <= end.at_most)) {
+    const bool is_told = end.at_least <= cut.size_bytes && cut.size_bytes <= end.at_most;
+    if (cut.is_write ? is_told && !end.is_of_read : is_told || cut.answered_at) {
       newest = &cut;  // of one key they are in the order of their coming
     }
   }

@@ -9,6 +9,10 @@
 // answer, or after kLookTime. (Answers to names need not wait: the attributes in them the kernel
 // believes, or shows to nobody.)
 //
+// The same befalls who is told by stat(2) that a write has made the file longer, and then reads to
+// the old end. So that not every write of every file is noted, which would hold up whoever looks at
+// what others write, these count only for kCutTime after a truncation.
+//
 // No truncation waits in this client for an answer that is held (file_sizes.h gives up what waits
 // for a locked page); but the kernel keeps its caller, when it is answered, until all that is being
 // read of the file has been, so for kLookTime. One that is not answered is waited for only where
@@ -38,11 +42,11 @@ namespace dfs::fuse {
 struct FileEnd {
   std::uint64_t at_least = 0;
   std::uint64_t at_most = 0;
+  bool is_of_read = false;  // which got less than it asked for
 };
 inline FileEnd end_at(std::uint64_t size_bytes) { return {size_bytes, size_bytes}; }
-// Told by a read that got less than it asked for.
 inline FileEnd end_of_read(std::uint64_t offset, std::uint64_t read_bytes) {
-  return {read_bytes == 0 ? 0 : offset + read_bytes, offset + read_bytes};
+  return {read_bytes == 0 ? 0 : offset + read_bytes, offset + read_bytes, true};
 }
 
 class OwnCuts {
@@ -51,6 +55,8 @@ class OwnCuts {
   // Until the kernel has surely looked at the answer to a truncation.
   static constexpr std::chrono::milliseconds kLookTime{2};
   static constexpr std::chrono::milliseconds kCutWait{10};
+  // So long after it was cut the last time, writes to a file count.
+  static constexpr std::chrono::seconds kCutTime{1};
   // For who asks anew.
   static constexpr int kRestartsMax = 3;
 
@@ -63,6 +69,9 @@ class OwnCuts {
   // It is about to be told what came of it.
   void answered(InodeId file, std::uint64_t cut);
 
+  // The same of a write that ends there; or answers 0, which need not be `answered`.
+  std::uint64_t begin_write(InodeId file, std::uint64_t end, pid_t caller);
+
   // The thread has sent a request, so it has looked at what it was answered before. (0 is any that
   // cannot be seen from here.)
   void asks(pid_t caller);
@@ -74,19 +83,23 @@ class OwnCuts {
 
  private:
   struct Cut {
-    std::uint64_t number = 0;
     std::uint64_t size_bytes = 0;
     pid_t caller = 0;
-    std::optional<MonoTime> answered_at;
-    std::vector<Task> held;
+    bool is_write = false;
+    std::optional<MonoTime> answered_at = {};
+    std::vector<Task> held = {};
+    std::uint64_t number = 0;
   };
   using Cuts = std::multimap<InodeId, Cut>;
 
+  std::uint64_t add(InodeId file, Cut cut);
+  void note_cut(InodeId file);
   Cuts::iterator find(InodeId file, std::uint64_t number);
   void looked_at(Cuts::iterator cut);
 
   Scheduler& scheduler_;
   Cuts cuts_;
+  std::map<InodeId, MonoTime> cut_at_;  // the last time
   std::uint64_t next_number_ = 1;
   client::Lifetime lifetime_;
 };

@@ -86,6 +86,25 @@ TEST_F(OwnCutsTest, a_thread_that_cannot_be_seen_may_be_any) {
   EXPECT_TRUE(holds(kFile, end_at(10)));
 }
 
+TEST_F(OwnCutsTest, after_it_was_cut_a_size_that_a_write_makes_is_held_too) {
+  EXPECT_EQ(cuts.begin_write(kFile, 20, kCutter), 0u);
+  EXPECT_FALSE(holds(kFile, end_at(20)));
+  cuts.answered(kFile, cuts.begin(kFile, 10, kCutter));
+  cuts.asks(kCutter);
+  const std::uint64_t write = cuts.begin_write(kFile, 20, kCutter);
+  EXPECT_FALSE(holds(kFile, end_at(10)));
+  EXPECT_FALSE(holds(kFile, end_of_read(0, 20)));  // the kernel lets nobody see what is behind
+  EXPECT_TRUE(holds(kFile, end_at(20)));
+  cuts.answered(kFile, write);
+  EXPECT_TRUE(holds(kFile, end_at(20)));
+  EXPECT_FALSE(holds(kFile, end_at(10)));
+  run_for(OwnCuts::kLookTime);
+  EXPECT_EQ(restarts, 2);
+  EXPECT_FALSE(holds(kFile, end_at(20)));
+  run_for(OwnCuts::kCutTime);
+  EXPECT_EQ(cuts.begin_write(kFile, 20, kCutter), 0u);
+}
+
 TEST_F(OwnCutsTest, one_that_is_not_answered_is_not_waited_for_long) {
   const std::uint64_t cut = cuts.begin(kFile, 10, kCutter);
   EXPECT_TRUE(holds(kFile, end_at(10)));
@@ -220,6 +239,22 @@ TEST_F(UsingCutFilesTest, nobody_is_told_the_new_size_before_the_kernel_knows_it
   EXPECT_GE(wait_for(send_stat()), OwnCuts::kLookTime);
   EXPECT_EQ(answer->at<fuse_attr_out>().attr.size, 4u);
   EXPECT_LT(wait_for(send_stat()), kMoment);
+}
+
+TEST_F(UsingCutFilesTest, what_a_write_has_made_longer_is_told_when_the_kernel_knows_that) {
+  EXPECT_EQ(write(file, 10, "ab"), 0);
+  EXPECT_LT(wait_for(send_stat()), kMoment);  // it was never cut
+  wait_for(send_cut(4));
+  run_for(OwnCuts::kLookTime);
+  kernel->pid = kCutter;
+  EXPECT_EQ(write(file, 4, "abc"), 0);
+  kernel->pid = kReader;
+  EXPECT_GE(wait_for(send_stat()), OwnCuts::kLookTime);
+  EXPECT_EQ(answer->at<fuse_attr_out>().attr.size, 7u);
+  kernel->pid = kCutter;
+  EXPECT_EQ(write(file, 7, "d"), 0);
+  EXPECT_LT(wait_for(send_stat()), kMoment);
+  EXPECT_EQ(answer->at<fuse_attr_out>().attr.size, 8u);
 }
 
 TEST_F(UsingCutFilesTest, a_file_that_is_opened_for_truncation_is_cut) {
