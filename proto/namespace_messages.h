@@ -190,7 +190,8 @@ struct StatFilesystemReply {
   std::uint64_t available_bytes = 0;  // what users can still write at it
   std::uint64_t inodes_used = 0;
   std::uint64_t inodes_max = 0;
-  DFS_FIELDS(total_bytes, available_bytes, inodes_used, inodes_max)
+  bool is_preliminary = false;  // the master was started just now, and servers are missing in it
+  DFS_FIELDS(total_bytes, available_bytes, inodes_used, inodes_max, is_preliminary)
 };
 // By the policy of `inode`.
 struct StatFilesystemRequest {

@@ -207,6 +207,8 @@ class Client::Impl {
   // --- Ranges ------------------------------------------------------------------------------------
   void when_committed(InodeId inode, Done<Unit> done);
   void seek_step(OperationId id, SeekRequest request, Done<std::uint64_t> done);
+  void ask_for_space(OperationId id, InodeId inode, std::uint64_t wanted_bytes,
+                     Done<StatFilesystemReply> done);
   void allocate_if_room(OperationId id, const AllocateRequest& request, Done<Unit> done);
   void allocate_step(OperationId id, AllocateRequest rest, Done<Unit> done);
   void clone_range(OperationId id, const CloneRangeRequest& request, Done<std::uint64_t> done);

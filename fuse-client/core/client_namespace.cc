@@ -8,6 +8,7 @@ namespace dfs::client {
 namespace {
 
 const char kReadOnlyDetail[] = "mounted read-only";
+constexpr std::chrono::milliseconds kSpaceRetry{100};
 
 }  // namespace
 
@@ -469,9 +470,36 @@ void Client::Impl::release_directory(InodeId inode) {
 OperationId Client::Impl::stat_filesystem(StatFilesystemRequest request,
                                           Done<StatFilesystemReply> done) {
   const OperationId id = begin("statfs", request.inode);
-  ask(id, request,
-      [done = tracked(id, std::move(done))](auto reply, MonoTime) { done(std::move(reply)); });
+  ask_for_space(id, request.inode, 1, tracked(id, std::move(done)));
   return id;
+}
+
+// A master that was started just now knows of the servers that have told it that they live. If with
+// these there is less than is wanted, it is asked again until all have been heard of, or count as
+// down.
+void Client::Impl::ask_for_space(OperationId id, InodeId inode, std::uint64_t wanted_bytes,
+                                 Done<StatFilesystemReply> done) {
+  if (!operations_.contains(id)) {
+    return;
+  }
+  ask(id, StatFilesystemRequest{inode},
+      [this, id, inode, wanted_bytes, done = std::move(done)](auto reply, MonoTime) {
+        if (!operations_.contains(id)) {
+          return;  // interrupted between two questions
+        }
+        if (!reply || !reply->is_preliminary || reply->available_bytes >= wanted_bytes) {
+          done(std::move(reply));
+          return;
+        }
+        set_step(id, Step::kAsks, 0, [this, done] {
+          world_.scheduler.post(
+              lifetime_.guard([done] { done(make_error(ErrorCode::kInterrupted)); }));
+        });
+        world_.scheduler.run_after(kSpaceRetry,
+                                   lifetime_.guard([this, id, inode, wanted_bytes, done] {
+                                     ask_for_space(id, inode, wanted_bytes, done);
+                                   }));
+      });
 }
 
 // --- Extended attributes -------------------------------------------------------------------------

@@ -72,13 +72,11 @@ OperationId Client::Impl::allocate(HandleId handle, AllocateRequest request, Don
 // Asked apart, since what a change does must not depend on the servers of the moment.
 void Client::Impl::allocate_if_room(OperationId id, const AllocateRequest& request,
                                     Done<Unit> done) {
-  if (!operations_.contains(id)) {
-    return;
-  }
-  ask(id, StatFilesystemRequest{request.inode},
-      [this, id, request, done = std::move(done)](auto reply, MonoTime) {
+  ask_for_space(
+      id, request.inode, request.length_bytes,
+      [this, id, request, done = std::move(done)](const Result<StatFilesystemReply>& reply) {
         if (!reply) {
-          done(std::move(reply).error());
+          done(reply.error());
         } else if (reply->available_bytes < request.length_bytes) {
           done(make_error(ErrorCode::kNoSpace));
         } else {

@@ -76,6 +76,11 @@ KnownNode& NodeTable::put(const NodeRow& row, MonoTime now) {
   return place->second;
 }
 
+bool NodeTable::awaits_any() const {
+  return std::ranges::any_of(
+      nodes_, [](const auto& node) { return node.second.liveness == NodeLiveness::kUnknown; });
+}
+
 std::vector<NodeId> NodeTable::notice_silence(MonoTime now, Duration down_after) {
   std::vector<NodeId> down;
   for (auto& [id, state] : nodes_) {

@@ -56,6 +56,8 @@ class NodeTable {
   // Marks servers silent for `down_after`; returns those that just went down, by id.
   std::vector<NodeId> notice_silence(MonoTime now, Duration down_after);
 
+  // Servers have not been heard of since the master started, and may live all the same.
+  bool awaits_any() const;
   const std::map<NodeId, KnownNode>& all() const { return nodes_; }
   std::size_t size() const { return nodes_.size(); }
 

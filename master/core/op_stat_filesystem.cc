@@ -1,5 +1,6 @@
 #include "master/core/chunk_manager.h"
 #include "master/core/namespace_rows.h"
+#include "master/core/node_table.h"
 #include "master/core/operations.h"
 
 namespace dfs::master {
@@ -17,7 +18,8 @@ Result<StatFilesystemReply> apply(OpContext& context, const StatFilesystemReques
   return StatFilesystemReply{.total_bytes = space.total_bytes,
                              .available_bytes = space.available_bytes,
                              .inodes_used = inodes,
-                             .inodes_max = kInodesShownMax};
+                             .inodes_max = kInodesShownMax,
+                             .is_preliminary = context.chunks.nodes().awaits_any()};
 }
 
 }  // namespace dfs::master

@@ -45,6 +45,16 @@ class RangesTest(ClusterTest):
         self.assertLess(os.stat(self.mount.path("copy")).st_blocks, 100)
         self.assertEqual(sha256(self.mount.path("copy")), sha256(self.mount.path("sparse")))
 
+    def test_there_is_room_right_after_a_restart_of_the_master(self):
+        fd = self.open("f")
+        available = os.statvfs(self.mount.directory).f_bavail
+        self.assertGreater(available, 0)
+        for i in range(5):
+            self.cluster.master.kill()
+            self.cluster.master.start()
+            os.posix_fallocate(fd, i * MIB, MIB)
+            self.assertGreater(os.statvfs(self.mount.directory).f_bavail, available // 10)
+
     def test_punched_and_zeroed_ranges_read_as_zeros_and_take_no_space(self):
         content = bytearray(pattern("content", 9 * MIB))
         write_file(self.mount.path("f"), bytes(content))

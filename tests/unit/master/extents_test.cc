@@ -102,6 +102,20 @@ TEST_F(Extents, servers_that_are_down_or_without_a_working_directory_get_no_chun
   EXPECT_EQ(process->log.count("A chunkserver is down"), 1u);
 }
 
+TEST_F(Extents, space_is_preliminary_until_every_server_was_heard_of_or_is_down) {
+  add_servers(3, 100 * kMiB);
+  const auto ask = [&] { return client->ask(StatFilesystemRequest{kRootInode}).value(); };
+  EXPECT_FALSE(ask().is_preliminary);
+  servers[2]->kill();
+  restart_after_kill();
+  EXPECT_TRUE(ask().is_preliminary);
+  wait_for_servers();
+  EXPECT_TRUE(ask().is_preliminary);  // the third may come
+  EXPECT_GT(ask().available_bytes, 0u);
+  run_for(seconds(20));
+  EXPECT_FALSE(ask().is_preliminary);
+}
+
 TEST_F(Extents, reservations_shrink_and_run_out_and_come_back) {
   add_servers(2, 20 * kMiB);
   std::uint64_t reserved = 0;

@@ -1,0 +1,132 @@
+// What a Client says of the room there is, while the master does not know yet.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <optional>
+
+#include "fuse-client/core/client.h"
+#include "tests/unit/client/fake_cluster.h"
+
+namespace dfs::client {
+namespace {
+
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr InodeId kFile{7};
+constexpr std::uint64_t kLength = 4096;
+
+class ClientSpaceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    cluster_.files[kFile].attributes.mode = kModeRegular | 0644;
+    cluster_.on_other = [this](RpcServer& master, const RpcRequest& request) {
+      return answer(master, request);
+    };
+    ASSERT_EQ(wait<Unit>([&](auto done) { client_.start(done); }), ErrorCode::kOk);
+    ASSERT_EQ(wait<OpenedFile>([&](auto done) {
+                client_.open(kFile, {.write = true, .no_atime = true},
+                             [this, done](const Result<OpenedFile>& opened) {
+                               handle_ = opened ? opened->handle : HandleId{};
+                               done(opened);
+                             });
+              }),
+              ErrorCode::kOk);
+  }
+  bool answer(RpcServer& master, const RpcRequest& request) {
+    if (request.envelope.type == MessageType::kStatFilesystem) {
+      ++questions_;
+      master.reply(request.reply_address(), space_);
+      return true;
+    }
+    if (request.envelope.type == MessageType::kAllocate) {
+      AttributesReply reply{.attributes = cluster_.files[kFile].attributes};
+      ++reply.attributes.data_version;
+      master.reply(request.reply_address(), reply);
+      return true;
+    }
+    return false;
+  }
+  OperationId allocate() {
+    AllocateRequest range;
+    range.length_bytes = kLength;
+    return client_.allocate(handle_, range,
+                            [this](const Result<Unit>& result) { outcome_ = result.code(); });
+  }
+  OperationId stat() {
+    return client_.stat_filesystem(kFile, [this](const Result<StatFilesystemReply>& reply) {
+      outcome_ = reply.code();
+      shown_bytes_ = reply ? reply->available_bytes : 0;
+    });
+  }
+  bool run_until(const std::function<bool()>& predicate, Duration limit = minutes(1)) {
+    return cluster_.events.run_until(predicate, limit);
+  }
+  bool is_answered(Duration limit) {
+    return run_until([this] { return outcome_.has_value(); }, limit);
+  }
+  template <class T>
+  ErrorCode wait(const std::function<void(Done<T>)>& call) {
+    std::optional<ErrorCode> code;
+    call([&](const Result<T>& result) { code = result.code(); });
+    EXPECT_TRUE(run_until([&] { return code.has_value(); }));
+    return code.value_or(ErrorCode::kTimedOut);
+  }
+
+  FakeCluster cluster_;
+  FakeHost host_{cluster_.events, cluster_.network, "client", 7};
+  Client client_{host_.world(), {.master = kFakeMaster, .name = "test"}, {}};
+  HandleId handle_;
+  StatFilesystemReply space_{.total_bytes = 0, .available_bytes = 0, .is_preliminary = true};
+  int questions_ = 0;
+  std::optional<ErrorCode> outcome_;
+  std::uint64_t shown_bytes_ = 0;
+};
+
+TEST_F(ClientSpaceTest, room_is_made_when_the_servers_are_known) {
+  allocate();
+  EXPECT_FALSE(is_answered(seconds(1)));
+  EXPECT_GT(questions_, 1);
+  space_.available_bytes = kLength;
+  ASSERT_TRUE(is_answered(seconds(1)));
+  EXPECT_EQ(*outcome_, ErrorCode::kOk);
+}
+
+TEST_F(ClientSpaceTest, room_is_refused_when_no_more_servers_may_come) {
+  allocate();
+  EXPECT_FALSE(is_answered(seconds(1)));
+  space_.is_preliminary = false;
+  ASSERT_TRUE(is_answered(seconds(1)));
+  EXPECT_EQ(*outcome_, ErrorCode::kNoSpace);
+}
+
+TEST_F(ClientSpaceTest, a_full_cluster_is_told_at_once) {
+  space_.is_preliminary = false;
+  allocate();
+  ASSERT_TRUE(is_answered(seconds(1)));
+  EXPECT_EQ(*outcome_, ErrorCode::kNoSpace);
+  EXPECT_EQ(questions_, 1);
+}
+
+TEST_F(ClientSpaceTest, figures_are_shown_as_soon_as_there_are_any) {
+  stat();
+  EXPECT_FALSE(is_answered(seconds(1)));
+  space_.available_bytes = kLength;  // though servers are missing
+  ASSERT_TRUE(is_answered(seconds(1)));
+  EXPECT_EQ(shown_bytes_, kLength);
+}
+
+TEST_F(ClientSpaceTest, who_waits_for_servers_is_interrupted) {
+  for (const OperationId operation : {allocate(), stat()}) {
+    outcome_.reset();
+    EXPECT_FALSE(is_answered(seconds(1)));
+    client_.interrupt(operation);
+    ASSERT_TRUE(is_answered(seconds(1)));
+    EXPECT_EQ(*outcome_, ErrorCode::kInterrupted);
+  }
+  const int questions = questions_;
+  EXPECT_FALSE(run_until([&] { return questions_ > questions; }, seconds(1)));
+}
+
+}  // namespace
+}  // namespace dfs::client
