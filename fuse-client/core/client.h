@@ -131,7 +131,7 @@ class Client {
   OperationId set_attributes(AttributeChange change, Done<Attributes> done);
   // Makes an inode that is not a regular file being opened: mkdir, mknod, symlink.
   OperationId make(CreateArguments arguments, Done<Attributes> done);
-  // open(O_CREAT): with `exclusive` an existing name is kExists, else it is opened.
+  // open(O_CREAT): with `exclusive` an existing name is kExists, else it is opened, whoever has it.
   OperationId create(CreateArguments arguments, OpenFlags flags, bool exclusive,
                      Done<OpenedFile> done);
   OperationId unlink(InodeId parent, std::string name, Done<Unit> done);

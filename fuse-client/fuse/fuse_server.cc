@@ -18,6 +18,9 @@
 namespace dfs::fuse {
 namespace {
 
+// How soon it is noticed that a program which caught a signal ends all the same.
+constexpr std::chrono::milliseconds kSignalCheckInterval{100};
+
 constexpr int kRequestsPerTurn = 64;                     // then timers and answers get their turn
 constexpr std::uint32_t kPreferredIoBytes = 128 * 1024;  // st_blksize: the size cp and cat use
 

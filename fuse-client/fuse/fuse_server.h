@@ -40,8 +40,6 @@ inline constexpr char kNoName[] = "/";
 // Signals that a program catches do not interrupt its calls, as they do not on a local disk; only
 // one that has waited for so long since then is given up.
 inline constexpr std::chrono::seconds kCaughtSignalPatience{30};
-// How soon it is noticed that a program which caught a signal ends all the same.
-inline constexpr std::chrono::milliseconds kSignalCheckInterval{100};
 
 enum class WokenBy : std::uint8_t { kFatalSignals, kAnySignal };
 
@@ -91,6 +89,7 @@ class FuseServer {
 
   client::Client& client() { return client_; }
   Scheduler& scheduler() { return scheduler_; }
+  const client::Lifetime& lifetime() const { return lifetime_; }
   DirectIoHandshake& direct_io() { return direct_io_; }
   Duration umount_wait() const { return umount_wait_; }
   const std::string& own_options() const { return own_options_; }
@@ -163,6 +162,7 @@ class FuseServer {
   // Whether the kernel must walk the path again that led it to the inode. Who has the inode open
   // may have come by that, and is answered.
   bool must_walk_again(fuse_req_t request, InodeId inode, Use use);
+  const PathWalks& walks() const { return walks_; }
   // With which the caller found the inode a moment ago, having to ask for them again.
   std::optional<Attributes> found_attributes(fuse_req_t request, InodeId inode) const;
   // The kernel is about to be told that it is done.

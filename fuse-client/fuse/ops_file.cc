@@ -18,6 +18,9 @@ namespace dfs::fuse {
 namespace {
 
 constexpr std::size_t kReplyPartsMax = 512;  // below IOV_MAX with libfuse's header part
+// For a name that is there and not there by turns, see create().
+constexpr int kCreateTries = 40;
+constexpr std::chrono::milliseconds kCreateStep{2};
 
 client::HandleId handle_of(const fuse_file_info* file) { return client::HandleId{file->fh}; }
 
@@ -53,6 +56,38 @@ fuse_file_info reply_info(FuseServer& server, const fuse_file_info& asked,
   return file;
 }
 
+struct Creation {
+  client::CreateArguments arguments;
+  client::OpenFlags flags;
+  bool is_exclusive = false;  // O_EXCL
+  int tries_left = kCreateTries;
+};
+
+// The kernel asks for a creation where it has found no name, and lets the caller have whatever is
+// the answer, since it takes that for new. So where another client has made the name meanwhile, it
+// has to walk the path again: what it finds then it opens if the caller may. If the name was gone
+// again on that second walk, and there again now, a third walk is not to be had: others make and
+// remove it all the time, so it is tried for a moment.
+void create(fuse_req_t request, const Creation& asked,
+            const client::Done<client::OpenedFile>& done) {
+  FuseServer& server = server_of(request);
+  const auto answered = [&server, request, asked, done](Result<client::OpenedFile> opened) {
+    if (opened.code() != ErrorCode::kExists || asked.is_exclusive) {
+      done(std::move(opened));
+    } else if (asked.tries_left > 0 &&
+               server.walks().is_second(fuse_req_ctx(request)->pid, server.scheduler().now())) {
+      Creation again = asked;
+      --again.tries_left;
+      server.scheduler().run_after(kCreateStep, server.lifetime().guard([request, again, done] {
+        create(request, again, done);
+      }));
+    } else {
+      done(make_error(ErrorCode::kStale, "another client has just made the name"));
+    }
+  };
+  server.started(request, server.client().create(asked.arguments, asked.flags, true, answered));
+}
+
 void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
                fuse_file_info* asked) {
   FuseServer& server = server_of(request);
@@ -85,8 +120,11 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
           }
         });
       });
-  server.started(request, server.client().create(std::move(arguments), open_flags(asked->flags),
-                                                 (asked->flags & O_EXCL) != 0, done));
+  create(request,
+         {.arguments = std::move(arguments),
+          .flags = open_flags(asked->flags),
+          .is_exclusive = (asked->flags & O_EXCL) != 0},
+         done);
 }
 
 // The kernel clears set-id bits itself when a file is changed, but not when open(2) cuts it.

@@ -55,6 +55,11 @@ class PathWalks {
   }
   // It is answered ESTALE.
   void walk_again(pid_t caller, MonoTime now) { remember(caller, {.is_second = true, .at = now}); }
+  // It was answered ESTALE a moment ago: another one would reach the application.
+  bool is_second(pid_t caller, MonoTime now) const {
+    const auto place = walks_.find(caller);
+    return place != walks_.end() && place->second.is_second && now - place->second.at <= kWalkTime;
+  }
   // It asked for a name, and this is what the name stands for. `asks_again`: it has to ask for the
   // attributes, too.
   void found(pid_t caller, const Attributes& attributes, bool asks_again, MonoTime now) {

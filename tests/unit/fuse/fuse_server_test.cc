@@ -141,6 +141,61 @@ TEST_F(FuseServerTest, truncation_comes_with_open) {
   release(file);
 }
 
+// open(O_CREAT) without O_EXCL of a name that the kernel did not find. It checks no permission of
+// what a creation is answered with.
+class LateCreationTest : public FuseRig {
+ protected:
+  void SetUp() override {
+    start();
+    const Opened file = create(FUSE_ROOT_ID, "f");
+    EXPECT_EQ(write(file, 0, "of another user"), 0);
+    release(file);
+    kernel->pid = 100;
+  }
+  std::uint64_t send(int flags = 0) {
+    fuse_create_in in{};
+    in.flags = static_cast<std::uint32_t>(O_RDWR | O_CREAT | flags);
+    in.mode = S_IFREG | 0600;
+    return kernel->send(FUSE_CREATE, FUSE_ROOT_ID, raw(in) + terminated("f"));
+  }
+  Answer answer_to(std::uint64_t request) {
+    std::optional<Answer> answer;
+    EXPECT_TRUE(run_until([&] { return (answer = kernel->answer(request)).has_value(); }));
+    return *answer;
+  }
+};
+
+TEST_F(LateCreationTest, what_others_have_made_is_not_given_to_the_caller) {
+  EXPECT_EQ(answer_to(send()).error, ESTALE);
+  kernel->pid = 101;
+  EXPECT_EQ(answer_to(send(O_TRUNC)).error, ESTALE);
+  EXPECT_EQ(attributes(lookup(FUSE_ROOT_ID, "f").nodeid).size, 15u);
+  EXPECT_EQ(answer_to(send(O_EXCL)).error, EEXIST);
+}
+
+TEST_F(LateCreationTest, on_a_second_walk_it_is_made_when_the_name_is_gone) {
+  EXPECT_EQ(answer_to(send()).error, ESTALE);
+  const std::uint64_t request = send();
+  run_for(std::chrono::milliseconds(5));
+  EXPECT_FALSE(kernel->answer(request));
+  kernel->pid = 200;
+  EXPECT_EQ(error_of(FUSE_UNLINK, FUSE_ROOT_ID, terminated("f")), 0);
+  const Answer made = answer_to(request);
+  ASSERT_EQ(made.error, 0);
+  EXPECT_EQ(made.at<fuse_entry_out>().attr.size, 0u);
+  release({.inode = made.at<fuse_entry_out>().nodeid,
+           .handle = made.at<fuse_open_out>(sizeof(fuse_entry_out)).fh,
+           .reply = {}});
+}
+
+TEST_F(LateCreationTest, it_is_not_tried_for_ever) {
+  EXPECT_EQ(answer_to(send()).error, ESTALE);
+  const MonoTime begin = events.now();
+  EXPECT_EQ(answer_to(send()).error, ESTALE);
+  EXPECT_GE(events.now() - begin, std::chrono::milliseconds(20));
+  EXPECT_LT(events.now() - begin, std::chrono::milliseconds(100));
+}
+
 TEST_F(FuseServerTest, truncation_by_open_clears_set_id_bits_unless_root_does_it) {
   const Opened file = create(kRoot, "f");
   const auto mode_after = [&](std::uint32_t uid) {
