@@ -491,9 +491,12 @@ void Client::Impl::ask_for_space(OperationId id, InodeId inode, std::uint64_t wa
           done(std::move(reply));
           return;
         }
-        set_step(id, Step::kAsks, 0, [this, done] {
-          world_.scheduler.post(
-              lifetime_.guard([done] { done(make_error(ErrorCode::kInterrupted)); }));
+        set_step(id, Step::kAsks, 0, [this, id, done] {
+          world_.scheduler.post(lifetime_.guard([this, id, done] {
+            if (operations_.contains(id)) {  // two signals may have come at once
+              done(make_error(ErrorCode::kInterrupted));
+            }
+          }));
         });
         world_.scheduler.run_after(kSpaceRetry,
                                    lifetime_.guard([this, id, inode, wanted_bytes, done] {

@@ -47,15 +47,19 @@ class ClientSpaceTest : public testing::Test {
     }
     return false;
   }
+  void answered(ErrorCode code) {
+    outcome_ = code;
+    ++answers_;
+  }
   OperationId allocate() {
     AllocateRequest range;
     range.length_bytes = kLength;
     return client_.allocate(handle_, range,
-                            [this](const Result<Unit>& result) { outcome_ = result.code(); });
+                            [this](const Result<Unit>& result) { answered(result.code()); });
   }
   OperationId stat() {
     return client_.stat_filesystem(kFile, [this](const Result<StatFilesystemReply>& reply) {
-      outcome_ = reply.code();
+      answered(reply.code());
       shown_bytes_ = reply ? reply->available_bytes : 0;
     });
   }
@@ -80,6 +84,7 @@ class ClientSpaceTest : public testing::Test {
   StatFilesystemReply space_{.total_bytes = 0, .available_bytes = 0, .is_preliminary = true};
   int questions_ = 0;
   std::optional<ErrorCode> outcome_;
+  int answers_ = 0;
   std::uint64_t shown_bytes_ = 0;
 };
 
@@ -120,9 +125,12 @@ TEST_F(ClientSpaceTest, who_waits_for_servers_is_interrupted) {
   for (const OperationId operation : {allocate(), stat()}) {
     outcome_.reset();
     EXPECT_FALSE(is_answered(seconds(1)));
+    answers_ = 0;
+    client_.interrupt(operation);
     client_.interrupt(operation);
     ASSERT_TRUE(is_answered(seconds(1)));
     EXPECT_EQ(*outcome_, ErrorCode::kInterrupted);
+    EXPECT_FALSE(run_until([this] { return answers_ > 1; }, seconds(1)));
   }
   const int questions = questions_;
   EXPECT_FALSE(run_until([&] { return questions_ > questions; }, seconds(1)));
