@@ -43,16 +43,16 @@ std::uint64_t FakeKernel::send(std::uint32_t opcode, std::uint64_t node, std::st
 }
 
 void FakeKernel::receive() {
-  const auto buffer = std::make_unique<char[]>(kMessageBytesMax);
+  message_.resize(kMessageBytesMax);
   ssize_t size = 0;
   while (socket_.is_open() &&
-         (size = recv(socket_.get(), buffer.get(), kMessageBytesMax, MSG_DONTWAIT)) > 0) {
+         (size = recv(socket_.get(), message_.data(), kMessageBytesMax, MSG_DONTWAIT)) > 0) {
     fuse_out_header header{};
     ASSERT_GE(static_cast<std::size_t>(size), sizeof header);
-    std::memcpy(&header, buffer.get(), sizeof header);
+    std::memcpy(&header, message_.data(), sizeof header);
     EXPECT_EQ(header.len, static_cast<std::size_t>(size));
     Answer answer{.error = header.unique == 0 ? header.error : -header.error,
-                  .bytes = std::string(buffer.get() + sizeof header,
+                  .bytes = std::string(message_.data() + sizeof header,
                                        static_cast<std::size_t>(size) - sizeof header)};
     if (header.unique == 0) {
       notifications_.push_back(std::move(answer));

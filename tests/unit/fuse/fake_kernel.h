@@ -65,6 +65,7 @@ class FakeKernel {
   std::uint64_t next_unique_ = 2;
   std::map<std::uint64_t, Answer> answers_;
   std::vector<Answer> notifications_;
+  std::vector<char> message_;  // room for one, kept: tests look for answers after each event
 };
 
 // A structure's bytes, for payloads.
