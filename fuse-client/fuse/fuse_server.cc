@@ -444,11 +444,22 @@ client::Done<Attributes> FuseServer::answer_entry(fuse_req_t request, InodeId pa
   };
 }
 
-void FuseServer::reply_error(fuse_req_t request, const Error& error) {
-  if (error.code == ErrorCode::kStale) {
-    walks_.walk_again(fuse_req_ctx(request)->pid, scheduler_.now());
+bool FuseServer::is_on_second_walk(fuse_req_t request) const {
+  return walks_.is_second(fuse_req_ctx(request)->pid, scheduler_.now());
+}
+
+void FuseServer::reply_error(fuse_req_t request, const Error& error, bool was_on_second_walk) {
+  const pid_t caller = fuse_req_ctx(request)->pid;
+  if (error.code != ErrorCode::kStale) {
+    fuse_reply_err(request, to_errno(error.code));
+  } else if (was_on_second_walk) {
+    // Each name of the path was asked for, and what they led to has gone since: so has the name.
+    walks_.forget(caller);
+    fuse_reply_err(request, ENOENT);
+  } else {
+    walks_.walk_again(caller, scheduler_.now());
+    fuse_reply_err(request, ESTALE);
   }
-  fuse_reply_err(request, to_errno(error.code));
 }
 
 fuse_entry_param FuseServer::entry(InodeId parent, const std::string& name,

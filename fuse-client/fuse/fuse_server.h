@@ -106,10 +106,10 @@ class FuseServer {
   // A callback that answers `request` with the error, or hands the value to `on_value`.
   template <class T, class OnValue>
   client::Done<T> answer(fuse_req_t request, OnValue on_value) {
-    return [this, request, on_value](Result<T> result) {
+    return [this, request, on_value, is_second = is_on_second_walk(request)](Result<T> result) {
       ended(request);
       if (!result) {
-        reply_error(request, result.error());
+        reply_error(request, result.error(), is_second);
         return;
       }
       on_value(std::move(*result));
@@ -124,7 +124,8 @@ class FuseServer {
   // the last known attributes must do. umount(8) asks for them before it does anything.
   void answer_root_attributes(fuse_req_t request);
 
-  void reply_error(fuse_req_t request, const Error& error);
+  void reply_error(fuse_req_t request, const Error& error, bool was_on_second_walk);
+  bool is_on_second_walk(fuse_req_t request) const;
   void reply_entry(fuse_req_t request, InodeId parent, const std::string& name,
                    const Attributes& attributes);
   // How the kernel may cache it is decided now, whenever the attributes were asked for. The lookup
@@ -162,7 +163,6 @@ class FuseServer {
   // Whether the kernel must walk the path again that led it to the inode. Who has the inode open
   // may have come by that, and is answered.
   bool must_walk_again(fuse_req_t request, InodeId inode, Use use);
-  const PathWalks& walks() const { return walks_; }
   // With which the caller found the inode a moment ago, having to ask for them again.
   std::optional<Attributes> found_attributes(fuse_req_t request, InodeId inode) const;
   // The kernel is about to be told that it is done.

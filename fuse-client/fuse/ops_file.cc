@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t kReplyPartsMax = 512;  // below IOV_MAX with libfuse's header part
 // For a name that is there and not there by turns, see create().
-constexpr int kCreateTries = 40;
+constexpr int kCreateTries = 500;
 constexpr std::chrono::milliseconds kCreateStep{2};
 
 client::HandleId handle_of(const fuse_file_info* file) { return client::HandleId{file->fh}; }
@@ -60,6 +60,7 @@ struct Creation {
   client::CreateArguments arguments;
   client::OpenFlags flags;
   bool is_exclusive = false;  // O_EXCL
+  bool is_second_walk = false;
   int tries_left = kCreateTries;
 };
 
@@ -74,15 +75,16 @@ void create(fuse_req_t request, const Creation& asked,
   const auto answered = [&server, request, asked, done](Result<client::OpenedFile> opened) {
     if (opened.code() != ErrorCode::kExists || asked.is_exclusive) {
       done(std::move(opened));
-    } else if (asked.tries_left > 0 &&
-               server.walks().is_second(fuse_req_ctx(request)->pid, server.scheduler().now())) {
+    } else if (!asked.is_second_walk) {
+      done(make_error(ErrorCode::kStale, "another client has just made the name"));
+    } else if (asked.tries_left > 0) {
       Creation again = asked;
       --again.tries_left;
       server.scheduler().run_after(kCreateStep, server.lifetime().guard([request, again, done] {
         create(request, again, done);
       }));
     } else {
-      done(make_error(ErrorCode::kStale, "another client has just made the name"));
+      done(make_error(ErrorCode::kBusy, "other clients make and remove the name all the time"));
     }
   };
   server.started(request, server.client().create(asked.arguments, asked.flags, true, answered));
@@ -123,7 +125,8 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
   create(request,
          {.arguments = std::move(arguments),
           .flags = open_flags(asked->flags),
-          .is_exclusive = (asked->flags & O_EXCL) != 0},
+          .is_exclusive = (asked->flags & O_EXCL) != 0,
+          .is_second_walk = server_of(request).is_on_second_walk(request)},
          done);
 }
 

@@ -4,6 +4,7 @@
 // cache_dropper.h), or gone by now. It is answered ESTALE then, once: for the caller it walks the
 // path again and asks for each name. What that finds is true, so what the caller then does with it
 // is answered; a second ESTALE would reach the application. So
+// - what is gone when it is used after a second walk has no name any more: ENOENT;
 // - attributes of an inode that is gone when they are asked for are those with which it was found;
 // - a change of what was found on a second walk is not acknowledged before the caller has used it:
 //   else it could be gone again, where names stand for other files all the time.
@@ -60,6 +61,8 @@ class PathWalks {
     const auto place = walks_.find(caller);
     return place != walks_.end() && place->second.is_second && now - place->second.at <= kWalkTime;
   }
+  // What it was told has been dealt with.
+  void forget(pid_t caller) { walks_.erase(caller); }
   // It asked for a name, and this is what the name stands for. `asks_again`: it has to ask for the
   // attributes, too.
   void found(pid_t caller, const Attributes& attributes, bool asks_again, MonoTime now) {
