@@ -311,6 +311,14 @@ void FuseServer::drop_when_unused(const std::vector<LeaseChange>& changes, MonoT
                        }));
 }
 
+void FuseServer::write_ends(InodeId file, std::uint64_t write, Task ended) {
+  if (dropper_) {
+    dropper_->write_ends(file, write, std::move(ended));
+  } else {
+    ended();
+  }
+}
+
 void FuseServer::drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes,
                             Task dropped) {
   if (dropper_) {
@@ -320,7 +328,13 @@ void FuseServer::drop_range(InodeId file, std::uint64_t offset, std::uint64_t si
   }
 }
 
-std::optional<Attributes> FuseServer::found_attributes(fuse_req_t request, InodeId inode) const {
+void FuseServer::note_asked_for(InodeId inode) {
+  if (dropper_) {
+    dropper_->note_asked_for(inode);
+  }
+}
+
+std::optional<Attributes> FuseServer::found_attributes(fuse_req_t request, InodeId inode) {
   return walks_.found_attributes(fuse_req_ctx(request)->pid, inode, scheduler_.now());
 }
 
@@ -444,20 +458,20 @@ client::Done<Attributes> FuseServer::answer_entry(fuse_req_t request, InodeId pa
   };
 }
 
-bool FuseServer::is_on_second_walk(fuse_req_t request) const {
-  return walks_.is_second(fuse_req_ctx(request)->pid, scheduler_.now());
+void FuseServer::call_ends(fuse_req_t request) { walks_.call_ends(fuse_req_ctx(request)->pid); }
+
+bool FuseServer::begins_after_second_walk(fuse_req_t request) {
+  return walks_.begins_after_second(fuse_req_ctx(request)->pid, scheduler_.now());
 }
 
-void FuseServer::reply_error(fuse_req_t request, const Error& error, bool was_on_second_walk) {
-  const pid_t caller = fuse_req_ctx(request)->pid;
+void FuseServer::reply_error(fuse_req_t request, const Error& error, bool walked_twice) {
   if (error.code != ErrorCode::kStale) {
     fuse_reply_err(request, to_errno(error.code));
-  } else if (was_on_second_walk) {
+  } else if (walked_twice) {
     // Each name of the path was asked for, and what they led to has gone since: so has the name.
-    walks_.forget(caller);
     fuse_reply_err(request, ENOENT);
   } else {
-    walks_.walk_again(caller, scheduler_.now());
+    walks_.walk_again(fuse_req_ctx(request)->pid, scheduler_.now());
     fuse_reply_err(request, ESTALE);
   }
 }

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -106,10 +107,15 @@ class FuseServer {
   // A callback that answers `request` with the error, or hands the value to `on_value`.
   template <class T, class OnValue>
   client::Done<T> answer(fuse_req_t request, OnValue on_value) {
-    return [this, request, on_value, is_second = is_on_second_walk(request)](Result<T> result) {
+    // On its way to a file the kernel asks for names, attributes and links.
+    if constexpr (!std::is_same_v<T, Attributes> && !std::is_same_v<T, std::string>) {
+      call_ends(request);
+    }
+    return [this, request, on_value,
+            walked_twice = begins_after_second_walk(request)](Result<T> result) {
       ended(request);
       if (!result) {
-        reply_error(request, result.error(), is_second);
+        reply_error(request, result.error(), walked_twice);
         return;
       }
       on_value(std::move(*result));
@@ -124,8 +130,10 @@ class FuseServer {
   // the last known attributes must do. umount(8) asks for them before it does anything.
   void answer_root_attributes(fuse_req_t request);
 
-  void reply_error(fuse_req_t request, const Error& error, bool was_on_second_walk);
-  bool is_on_second_walk(fuse_req_t request) const;
+  void reply_error(fuse_req_t request, const Error& error, bool walked_twice);
+  // As PathWalks'.
+  void call_ends(fuse_req_t request);
+  bool begins_after_second_walk(fuse_req_t request);
   void reply_entry(fuse_req_t request, InodeId parent, const std::string& name,
                    const Attributes& attributes);
   // How the kernel may cache it is decided now, whenever the attributes were asked for. The lookup
@@ -152,28 +160,18 @@ class FuseServer {
   std::uint64_t write_begins(InodeId file, std::uint64_t offset, std::uint64_t size_bytes) {
     return dropper_ ? dropper_->write_begins(file, offset, size_bytes) : 0;
   }
-  void write_ends(InodeId file, std::uint64_t write, Task ended) {
-    if (dropper_) {
-      dropper_->write_ends(file, write, std::move(ended));
-    } else {
-      ended();
-    }
-  }
+  void write_ends(InodeId file, std::uint64_t write, Task ended);
   void drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task dropped);
   // Whether the kernel must walk the path again that led it to the inode. Who has the inode open
   // may have come by that, and is answered.
   bool must_walk_again(fuse_req_t request, InodeId inode, Use use);
   // With which the caller found the inode a moment ago, having to ask for them again.
-  std::optional<Attributes> found_attributes(fuse_req_t request, InodeId inode) const;
+  std::optional<Attributes> found_attributes(fuse_req_t request, InodeId inode);
   // The kernel is about to be told that it is done.
   void renamed(const RenameRequest& rename, const RenameReply& reply);
   // Other clients have changed it a moment ago, or asked for what is written to it here.
   bool is_contended(InodeId inode) const { return dropper_ && dropper_->is_contended(inode); }
-  void note_asked_for(InodeId inode) {
-    if (dropper_) {
-      dropper_->note_asked_for(inode);
-    }
-  }
+  void note_asked_for(InodeId inode);
   DirectFiles& direct_files() { return direct_files_; }
   FileSizes& sizes() { return sizes_; }
   OwnCuts& own_cuts() { return own_cuts_; }

@@ -105,6 +105,7 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
   if (arguments.is_unnamed) {
     arguments.name.clear();
   }
+  const bool is_second_walk = server.begins_after_second_walk(request);
   auto done = server.answer<client::OpenedFile>(
       request, [&server, request, asked = *asked, directory = arguments.parent,
                 name = arguments.name](const client::OpenedFile& opened) {
@@ -126,7 +127,7 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
          {.arguments = std::move(arguments),
           .flags = open_flags(asked->flags),
           .is_exclusive = (asked->flags & O_EXCL) != 0,
-          .is_second_walk = server_of(request).is_on_second_walk(request)},
+          .is_second_walk = is_second_walk},
          done);
 }
 

@@ -167,6 +167,7 @@ void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_se
   } else if (to_set & FUSE_SET_ATTR_MTIME) {
     change.mtime = from_timespec(st->st_mtim);
   }
+  server.call_ends(request);
   const client::Done<Attributes> done = server.answer_attributes(request);
   if (change.size_bytes) {
     server.sizes().cuts(change.inode);
@@ -177,6 +178,7 @@ void op_setattr(fuse_req_t request, fuse_ino_t inode, struct stat* st, int to_se
 
 void make(fuse_req_t request, client::CreateArguments arguments) {
   FuseServer& server = server_of(request);
+  server.call_ends(request);
   auto done = server.answer_entry(request, arguments.parent, arguments.name);
   server.started(request, server.client().make(std::move(arguments), std::move(done)));
 }
@@ -269,6 +271,7 @@ void op_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_parent, const 
     fuse_reply_err(request, ESTALE);
     return;
   }
+  server.call_ends(request);
   const InodeId directory = server.from_kernel(new_parent);
   server.started(request, server.client().link(server.from_kernel(inode), directory, new_name,
                                                server.answer_entry(request, directory, new_name)));

@@ -6,7 +6,7 @@ namespace dfs::fuse {
 namespace {
 
 constexpr pid_t kCaller = 10, kOther = 11;
-constexpr InodeId kDirectory{3}, kFile{7}, kNext{8};
+constexpr InodeId kDirectory{3}, kSubdirectory{4}, kFile{7}, kNext{8};
 
 class PathWalksTest : public testing::Test {
  protected:
@@ -20,6 +20,7 @@ class PathWalksTest : public testing::Test {
   void found(pid_t caller, InodeId inode, bool asks_again = false) {
     Attributes attributes;
     attributes.inode = inode;
+    attributes.mode = inode == kFile || inode == kNext ? kModeRegular : kModeDirectory;
     attributes.size_bytes = 100 + inode.value;
     walks.found(caller, attributes, asks_again, now);
   }
@@ -64,11 +65,79 @@ TEST_F(PathWalksTest, what_the_name_stands_for_now_may_be_another_file) {
   EXPECT_TRUE(asks_attributes(kCaller, kNext));
 }
 
-TEST_F(PathWalksTest, what_another_found_does_not_count) {
-  EXPECT_FALSE(asks_attributes(kCaller, kFile));
+// To go through a directory takes its permissions, and those of the next one.
+TEST_F(PathWalksTest, each_directory_on_the_way_was_found) {
+  EXPECT_FALSE(asks_attributes(kCaller, kDirectory));
+  found(kCaller, kDirectory);
+  EXPECT_TRUE(asks_attributes(kCaller, kDirectory));
+  found(kCaller, kSubdirectory);
+  EXPECT_TRUE(asks_attributes(kCaller, kSubdirectory));
+  found(kCaller, kFile);
+  EXPECT_TRUE(asks_attributes(kCaller, kFile));
+  EXPECT_TRUE(opens(kCaller, kFile));
+}
+
+TEST_F(PathWalksTest, a_directory_is_entered_and_changed) {
+  EXPECT_FALSE(opens(kCaller, kFile));
+  found(kCaller, kDirectory);
+  EXPECT_TRUE(asks_attributes(kCaller, kDirectory));
+  EXPECT_TRUE(asks_attributes(kCaller, kDirectory));
+  EXPECT_TRUE(asks_attributes(kCaller, kDirectory));
+  EXPECT_FALSE(asks_attributes(kCaller, kDirectory));
+}
+
+// link(2) walks to where the new name will be before it uses the file.
+TEST_F(PathWalksTest, what_was_found_first_may_be_used_last) {
+  EXPECT_FALSE(opens(kCaller, kFile));
+  found(kCaller, kFile);
+  found(kCaller, kDirectory);
+  found(kCaller, kSubdirectory);
+  EXPECT_TRUE(opens(kCaller, kFile));
+}
+
+TEST_F(PathWalksTest, names_beyond_the_limit_do_not_count) {
+  EXPECT_FALSE(opens(kCaller, kFile));
+  for (std::size_t i = 0; i < kFoundMax; ++i) {
+    found(kCaller, InodeId{100 + i});
+  }
+  found(kCaller, kFile);
+  EXPECT_FALSE(opens(kCaller, kFile));
+}
+
+TEST_F(PathWalksTest, a_call_ends_with_what_it_was_made_for) {
+  walks.walk_again(kCaller, now);
+  found(kCaller, kDirectory);
+  EXPECT_TRUE(walks.begins_after_second(kCaller, now));
+  EXPECT_FALSE(walks.begins_after_second(kOther, now));
+  walks.call_ends(kCaller);
+  EXPECT_TRUE(walks.begins_after_second(kCaller, now));
+  EXPECT_FALSE(walks.begins_after_second(kCaller, now));  // of the next one
+  EXPECT_FALSE(opens(kCaller, kFile));
+  found(kCaller, kFile);
+  EXPECT_TRUE(opens(kCaller, kFile));
+  EXPECT_TRUE(walks.begins_after_second(kCaller, now));
+  EXPECT_FALSE(walks.begins_after_second(kCaller, now));
+}
+
+// The kernel asks for one of those who come to a name at the same time.
+TEST_F(PathWalksTest, what_another_found_meanwhile_counts) {
+  EXPECT_FALSE(opens(kOther, kFile));
   found(kOther, kFile);
-  EXPECT_FALSE(asks_attributes(kCaller, kFile));
-  EXPECT_FALSE(asks_attributes(kOther, kFile));
+  now += std::chrono::milliseconds(1);
+  EXPECT_FALSE(opens(kCaller, kFile));
+  EXPECT_FALSE(opens(kCaller, kFile));  // found before
+  found(kOther, kFile);
+  EXPECT_TRUE(opens(kCaller, kFile));
+  EXPECT_TRUE(walks.begins_after_second(kCaller, now));
+  EXPECT_FALSE(opens(kCaller, kFile));
+}
+
+// A program can work in a directory that another client has just moved.
+TEST_F(PathWalksTest, where_the_walk_starts_needs_no_name) {
+  EXPECT_FALSE(asks_attributes(kCaller, kDirectory));
+  EXPECT_TRUE(asks_attributes(kCaller, kDirectory));
+  found(kCaller, kSubdirectory);
+  EXPECT_FALSE(asks_attributes(kCaller, kDirectory));
 }
 
 TEST_F(PathWalksTest, what_was_found_long_ago_does_not_count) {
