@@ -85,7 +85,7 @@ void create(fuse_req_t request, const Creation& asked,
       done(make_error(ErrorCode::kStale, "another client has just made the name"));
     }
   };
-  server.started(request, server.client().create(asked.arguments, asked.flags, true, answered));
+  server.started(request, server.client().create(asked.arguments, asked.flags, answered));
 }
 
 void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
