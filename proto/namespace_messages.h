@@ -71,13 +71,11 @@ struct CreateRequest {
   std::uint32_t gid = 0;
   std::uint64_t device = 0;
   std::string symlink_target;
-  bool pin = false;             // the session holds the new inode open
-  bool existing_is_ok = false;  // open(O_CREAT) without O_EXCL: a regular file there is the answer
-  std::uint32_t umask = 0;      // the caller's
+  bool pin = false;         // the session holds the new inode open
+  std::uint32_t umask = 0;  // the caller's
   // O_TMPFILE: a regular file with `pin` and without a name. LinkRequest can give it one.
   bool is_unnamed = false;
-  DFS_FIELDS(parent, name, mode, uid, gid, device, symlink_target, pin, existing_is_ok, umask,
-             is_unnamed)
+  DFS_FIELDS(parent, name, mode, uid, gid, device, symlink_target, pin, umask, is_unnamed)
 };
 
 struct UnlinkReply {

@@ -42,11 +42,8 @@ OperationId Client::set_attributes(AttributeChange change, Done<Attributes> done
 OperationId Client::make(CreateArguments arguments, Done<Attributes> done) {
   return impl_->make(create_request(std::move(arguments)), std::move(done));
 }
-OperationId Client::create(CreateArguments arguments, OpenFlags flags, bool exclusive,
-                           Done<OpenedFile> done) {
-  CreateRequest request = create_request(std::move(arguments));
-  request.existing_is_ok = !exclusive;
-  return impl_->create(std::move(request), flags, std::move(done));
+OperationId Client::create(CreateArguments arguments, OpenFlags flags, Done<OpenedFile> done) {
+  return impl_->create(create_request(std::move(arguments)), flags, std::move(done));
 }
 OperationId Client::unlink(InodeId parent, std::string name, Done<Unit> done) {
   return impl_->unlink({parent, std::move(name)}, std::move(done));

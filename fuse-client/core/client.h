@@ -131,9 +131,8 @@ class Client {
   OperationId set_attributes(AttributeChange change, Done<Attributes> done);
   // Makes an inode that is not a regular file being opened: mkdir, mknod, symlink.
   OperationId make(CreateArguments arguments, Done<Attributes> done);
-  // open(O_CREAT): with `exclusive` an existing name is kExists, else it is opened, whoever has it.
-  OperationId create(CreateArguments arguments, OpenFlags flags, bool exclusive,
-                     Done<OpenedFile> done);
+  // open(O_CREAT | O_EXCL): a name that is there is kExists. A new file is never truncated.
+  OperationId create(CreateArguments arguments, OpenFlags flags, Done<OpenedFile> done);
   OperationId unlink(InodeId parent, std::string name, Done<Unit> done);
   OperationId remove_directory(InodeId parent, std::string name, Done<Unit> done);
   OperationId rename(RenameRequest request, Done<RenameReply> done);

@@ -66,10 +66,8 @@ OperationId Client::Impl::create(CreateRequest request, OpenFlags flags, Done<Op
         if (reply->write_epoch != 0 && master_.leases().told(sent_at, reply->lease).is_leased) {
           write_leases_.granted(inode, reply->write_epoch);
         }
-        const auto go_on = [this, id, flags, done](const Attributes& attributes) {
-          OpenFlags needed = flags;  // a new file is empty
-          needed.truncate = flags.truncate && attributes.size_bytes > 0;
-          finish_open(id, attributes, needed, done);
+        const auto go_on = [this, flags, done](const Attributes& attributes) {
+          done(add_handle(attributes, flags));
         };
         if (is_sure) {
           go_on(current(reply->attributes));

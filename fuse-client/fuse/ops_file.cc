@@ -87,7 +87,7 @@ void create(fuse_req_t request, const Creation& asked,
       done(make_error(ErrorCode::kBusy, "other clients make and remove the name all the time"));
     }
   };
-  server.started(request, server.client().create(asked.arguments, asked.flags, true, answered));
+  server.started(request, server.client().create(asked.arguments, asked.flags, answered));
 }
 
 void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,

@@ -81,8 +81,6 @@ Result<LeaseChanges> lease_changes(OpContext& context, const CreateRequest& requ
   DFS_TRY(const auto existing, named(context, request.parent, request.name));
   if (!existing) {
     change_of(changes, request.parent).new_names.push_back(request.name);
-  } else if (request.existing_is_ok) {
-    change_of(changes, *existing).settle = true;  // it is told of
   }
   return changes;
 }

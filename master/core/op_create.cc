@@ -159,20 +159,6 @@ Result<EntryReply> create_unnamed(OpContext& context, const CreateRequest& reque
   return reply;
 }
 
-Result<EntryReply> answer_existing(OpContext& context, const CreateRequest& request,
-                                   InodeId inode) {
-  DFS_TRY(const InodeRow row, require_inode(context, inode));
-  const bool wants_regular = (request.mode & kModeTypeMask) == kModeRegular;
-  if (!request.existing_is_ok || !wants_regular || !row.attributes.is_regular()) {
-    return make_error(ErrorCode::kExists);
-  }
-  DFS_TRY(EntryReply reply, make_entry_reply(context, row));
-  if (request.pin) {
-    context.sessions.pin(context, context.session, inode);
-  }
-  return reply;
-}
-
 }  // namespace
 
 Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
@@ -184,7 +170,7 @@ Result<EntryReply> apply(OpContext& context, const CreateRequest& request) {
   context.grant(parent.attributes);
   DFS_TRY(const NamePlace place, find_name(context, request.parent, request.name));
   if (place.entry) {
-    return answer_existing(context, request, place.entry->inode);
+    return make_error(ErrorCode::kExists);
   }
   if (place.free_cookie == 0) {
     return make_error(ErrorCode::kNoSpace, "too many names with one hash in a directory");

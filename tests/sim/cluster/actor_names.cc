@@ -28,8 +28,6 @@ void Actor::op_create() {
   change.mode = kModeRegular | kModeChoices[random_.below(5)];
   change.uid = static_cast<std::uint32_t>(random_.below(3));
   change.gid = static_cast<std::uint32_t>(random_.below(3));
-  const bool is_there = model_.tree().child(change.parent, change.name).has_value();
-  const bool exclusive = is_there || random_.below(2) == 0;
   client::CreateArguments arguments;
   arguments.parent = model_.inode(change.parent);
   arguments.name = change.name;
@@ -39,8 +37,8 @@ void Actor::op_create() {
   arguments.umask = change.umask = kUmaskChoices[random_.below(3)];
   const NodeKey key = change.node;
   begin_change(change, "create " + model_.tree().path(change.parent, change.name));
-  ask_client([this, arguments, exclusive, key](client::Client& client) {
-    return client.create(arguments, {.write = true}, exclusive,
+  ask_client([this, arguments, key](client::Client& client) {
+    return client.create(arguments, {.write = true},
                          answer<client::OpenedFile>([this, key](Result<client::OpenedFile> opened) {
                            if (opened) {
                              files_.push_back({opened->handle, key, true});

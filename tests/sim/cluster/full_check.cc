@@ -53,7 +53,7 @@ Result<client::HandleId> FullCheck::make(const std::string& name) {
   arguments.name = name;
   arguments.mode = kModeRegular | 0600;
   DFS_TRY(const auto opened, wait_for<client::OpenedFile>([&](auto done) {
-            client_.create(arguments, {.write = true}, true, std::move(done));
+            client_.create(arguments, {.write = true}, std::move(done));
           }));
   return opened.handle;
 }

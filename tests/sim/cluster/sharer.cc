@@ -152,21 +152,14 @@ void Sharer::make_sure() {
 }
 
 void Sharer::open_lock_file() {
-  client::CreateArguments arguments;
-  arguments.parent = directory_;
-  arguments.name = kSharedLockName;
-  arguments.mode = kModeRegular | 0644;
-  in_client([this, arguments](client::Client& client) {
-    client.create(arguments, {.write = true}, false,
-                  answer<client::OpenedFile>([this](Result<client::OpenedFile> file) {
-                    if (file) {
-                      lock_file_ = file->handle;
-                    }
-                    if (!is_refused(file.code())) {
-                      process_ = story_.new_process();
-                      entered();
-                    }
-                  }));
+  create_or_open(kSharedLockName, [this](const Result<client::OpenedFile>& file) {
+    if (file) {
+      lock_file_ = file->handle;
+    }
+    if (!is_refused(file.code())) {
+      process_ = story_.new_process();
+      entered();
+    }
   });
 }
 

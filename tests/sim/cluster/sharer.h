@@ -42,6 +42,7 @@ class Sharer {
 
  private:
   static constexpr std::size_t kFilesOpenMax = 4;
+  static constexpr int kCreateTries = 10;
 
   enum class State { kNoClient, kEntering, kResting, kWaiting, kDone };
   struct OpenFile {
@@ -88,6 +89,13 @@ class Sharer {
   void on_locks();
 
   void op_create(coherence::Kind kind, const std::string& name);
+  void create(const std::string& name, const client::Done<client::OpenedFile>& done);
+  // open(O_CREAT), as the kernel and its adapter make it of calls of the client: what is there is
+  // looked up and opened. kStale if the name comes and goes.
+  void create_or_open(const std::string& name, const client::Done<client::OpenedFile>& done,
+                      int tries = kCreateTries);
+  void open_there(InodeId inode, const client::Done<client::OpenedFile>& done,
+                  const std::function<void()>& when_gone);
   void op_make_unnamed();
   void op_link_open();
   void op_lookup(const std::string& name);

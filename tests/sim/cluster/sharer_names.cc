@@ -47,20 +47,66 @@ void Sharer::opened(const client::OpenedFile& file, bool is_appended, bool had_n
 }
 
 void Sharer::op_create(Kind kind, const std::string& name) {
+  begin(make(kind, name));
+  const client::Done<client::OpenedFile> done =
+      [this, is_appended = name == kAppendedName](const Result<client::OpenedFile>& file) {
+        if (file) {
+          ops_.front().inode = file->attributes.inode.value;
+          opened(*file, is_appended, false);
+        }
+        finish(file.code());
+      };
+  kind == Kind::kCreate ? create(name, done) : create_or_open(name, done);
+}
+
+void Sharer::create(const std::string& name, const client::Done<client::OpenedFile>& done) {
   client::CreateArguments arguments;
   arguments.parent = directory_;
   arguments.name = name;
   arguments.mode = kModeRegular | 0644;
-  begin(make(kind, name));
-  ask_client([this, arguments, kind](client::Client& client) {
-    return client.create(arguments, {.write = true}, kind == Kind::kCreate,
-                         answer<client::OpenedFile>([this, arguments](auto file) {
-                           if (file) {
-                             ops_.front().inode = file->attributes.inode.value;
-                             opened(*file, arguments.name == kAppendedName, false);
-                           }
-                           finish(file.code());
-                         }));
+  ask_client([this, arguments, done](client::Client& client) {
+    return client.create(arguments, {.write = true}, answer<client::OpenedFile>(done));
+  });
+}
+
+void Sharer::create_or_open(const std::string& name, const client::Done<client::OpenedFile>& done,
+                            int tries) {
+  const auto again = [this, name, tries, done] {
+    if (tries > 1) {
+      create_or_open(name, done, tries - 1);
+    } else {
+      done(make_error(ErrorCode::kStale, "the name comes and goes"));
+    }
+  };
+  create(name, [this, name, done, again](Result<client::OpenedFile> made) {
+    if (made.code() != ErrorCode::kExists) {
+      done(std::move(made));
+      return;
+    }
+    ask_client([this, name, done, again](client::Client& client) {
+      return client.lookup(directory_, name,
+                           answer<Attributes>([this, done, again](Result<Attributes> found) {
+                             if (found) {
+                               open_there(found->inode, done, again);
+                             } else if (found.code() == ErrorCode::kNotFound) {
+                               again();
+                             } else {
+                               done(std::move(found).error());
+                             }
+                           }));
+    });
+  });
+}
+
+void Sharer::open_there(InodeId inode, const client::Done<client::OpenedFile>& done,
+                        const std::function<void()>& when_gone) {
+  ask_client([this, inode, done, when_gone](client::Client& client) {
+    return client.open(
+        inode, {.write = true}, answer<client::OpenedFile>([done, when_gone](auto file) {
+          const bool is_gone =
+              file.code() == ErrorCode::kNotFound || file.code() == ErrorCode::kStale;
+          is_gone ? when_gone() : done(std::move(file));
+        }));
   });
 }
 
@@ -72,7 +118,7 @@ void Sharer::op_make_unnamed() {
   arguments.is_unnamed = true;
   begin(std::vector<Operation>{make(Kind::kSync)});
   ask_client([this, arguments](client::Client& client) {
-    return client.create(arguments, {.write = true}, true,
+    return client.create(arguments, {.write = true},
                          answer<client::OpenedFile>([this](Result<client::OpenedFile> file) {
                            if (file) {
                              opened(*file, false, true);

@@ -46,7 +46,7 @@ class AdminFsck : public testing::Test {
       arguments.parent = kRootInode;
       arguments.name = name;
       arguments.mode = kModeRegular | 0644;
-      client.client()->create(arguments, {.write = true}, true, done);
+      client.client()->create(arguments, {.write = true}, done);
     });
     EXPECT_TRUE(opened);
     return *opened;
@@ -146,7 +146,7 @@ TEST_F(AdminFsck, busy_cluster_has_no_problems) {
     arguments.parent = kRootInode;
     arguments.name = "busy" + std::to_string(made++);
     arguments.mode = kModeRegular | 0644;
-    core.create(arguments, {.write = true}, true, [&](Result<client::OpenedFile> file) {
+    core.create(arguments, {.write = true}, [&](Result<client::OpenedFile> file) {
       ASSERT_TRUE(file);
       const client::HandleId handle = file->handle;
       const auto text = Buffer::copy_of(std::string(20'000, 'b'));

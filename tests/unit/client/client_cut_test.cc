@@ -3,35 +3,22 @@
 
 #include <optional>
 
-#include "fuse-client/core/client.h"
-#include "tests/unit/client/fake_cluster.h"
+#include "tests/unit/client/client_rig.h"
 
 namespace dfs::client {
 namespace {
 
-using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr InodeId kFile{7};
 constexpr InodeId kParent{6};
 
 // The file has ten bytes that are not stored. The master has cut it to two, and does not answer.
-class ClientCutTest : public testing::Test {
+class ClientCutTest : public ClientRig {
  protected:
   void SetUp() override {
-    cluster_.files[kFile].attributes.mode = kModeRegular | 0644;
-    cluster_.on_other = [this](RpcServer& master, const RpcRequest& request) {
-      return answer(master, request);
-    };
-    ASSERT_EQ(wait<Unit>([&](auto done) { client_.start(done); }), ErrorCode::kOk);
-    ASSERT_EQ(wait<OpenedFile>([&](auto done) {
-                client_.open(kFile, {.write = true, .no_atime = true},
-                             [this, done](Result<OpenedFile> opened) {
-                               handle_ = opened ? opened->handle : HandleId{};
-                               done(std::move(opened));
-                             });
-              }),
-              ErrorCode::kOk);
+    ClientRig::SetUp();
+    open_to_write(kFile);
     ASSERT_EQ(wait<std::uint64_t>([&](auto done) {
                 client_.write(handle_, {.offset = 0}, Buffer::copy_of(std::string("0123456789")),
                               done);
@@ -43,7 +30,7 @@ class ClientCutTest : public testing::Test {
     client_.set_attributes(change, [this](Result<Attributes> answered) { cut_ = answered.code(); });
     ASSERT_TRUE(run_until([&] { return asked_.has_value(); }));
   }
-  bool answer(RpcServer& master, const RpcRequest& request) {
+  bool answer(RpcServer& master, const RpcRequest& request) override {
     Attributes& file = cluster_.files[kFile].attributes;
     if (request.envelope.type == MessageType::kSetAttributes) {
       master_ = &master;
@@ -71,16 +58,6 @@ class ClientCutTest : public testing::Test {
     ASSERT_TRUE(run_until([&] { return cut_.has_value(); }));
     EXPECT_EQ(*cut_, ErrorCode::kOk);
   }
-  bool run_until(const std::function<bool()>& predicate, Duration limit = minutes(1)) {
-    return cluster_.events.run_until(predicate, limit);
-  }
-  template <class T>
-  ErrorCode wait(const std::function<void(Done<T>)>& call) {
-    std::optional<ErrorCode> code;
-    call([&](Result<T> result) { code = result.code(); });
-    EXPECT_TRUE(run_until([&] { return code.has_value(); }));
-    return code.value_or(ErrorCode::kTimedOut);
-  }
   void open(bool will_write, const Done<Attributes>& done) {
     client_.open(kFile, {.write = will_write}, [done](const Result<OpenedFile>& opened) {
       done(opened ? Result<Attributes>(opened->attributes) : Result<Attributes>(opened.error()));
@@ -96,11 +73,7 @@ class ClientCutTest : public testing::Test {
     EXPECT_EQ(found->size_bytes, 2u);
   }
 
-  FakeCluster cluster_;
-  FakeHost host_{cluster_.events, cluster_.network, "client", 7};
-  Client client_{host_.world(), {.master = kFakeMaster, .name = "test"}, {}};
   RpcServer* master_ = nullptr;
-  HandleId handle_;
   std::optional<ReplyAddress> asked_;
   std::optional<ErrorCode> cut_;
 };

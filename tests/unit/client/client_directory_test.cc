@@ -3,8 +3,7 @@
 
 #include <optional>
 
-#include "fuse-client/core/client.h"
-#include "tests/unit/client/fake_cluster.h"
+#include "tests/unit/client/client_rig.h"
 
 namespace dfs::client {
 namespace {
@@ -13,43 +12,36 @@ constexpr InodeId kDirectory{7};
 constexpr InodeId kParent{6};
 constexpr std::uint64_t kFirstNotice = 1;  // as the fake master counts them
 
-class ClientDirectoryTest : public testing::Test {
+class ClientDirectoryTest : public ClientRig {
  protected:
+  ClientDirectoryTest()
+      : ClientRig({.invalidate_contents = {}, .is_known = [this](InodeId) { return is_known_; }}) {}
   void SetUp() override {
-    cluster_.on_other = [this](RpcServer& master, const RpcRequest& request) {
-      if (request.envelope.type == MessageType::kCreate) {
-        master.fail(request.reply_address(), make_error(ErrorCode::kStale));
-        return true;
-      }
-      if (request.envelope.type != MessageType::kLookup) {
-        return false;
-      }
-      if (cluster_.files[kDirectory].is_gone) {
-        master.fail(request.reply_address(), make_error(ErrorCode::kStale));
-        return true;
-      }
-      EntryReply reply;
-      reply.lease = kFirstNotice;
-      reply.attributes.inode = kDirectory;
-      reply.attributes.mode = kModeDirectory | 0710;
-      reply.attributes.link_count = 2;
-      master.reply(request.reply_address(), reply);
-      return true;
-    };
-    std::optional<ErrorCode> started;
-    client_.start([&](const Result<Unit>& result) { started = result.code(); });
-    ASSERT_TRUE(run_until([&] { return started.has_value(); }));
+    ClientRig::SetUp();
     EXPECT_EQ(look_up(kParent), ErrorCode::kOk);
   }
-  ErrorCode look_up(InodeId parent) {
-    return code_of<Attributes>([&](auto done) { client_.lookup(parent, "name", done); });
+  bool answer(RpcServer& master, const RpcRequest& request) override {
+    if (request.envelope.type == MessageType::kCreate) {
+      master.fail(request.reply_address(), make_error(ErrorCode::kStale));
+      return true;
+    }
+    if (request.envelope.type != MessageType::kLookup) {
+      return false;
+    }
+    if (cluster_.files[kDirectory].is_gone) {
+      master.fail(request.reply_address(), make_error(ErrorCode::kStale));
+      return true;
+    }
+    EntryReply reply;
+    reply.lease = kFirstNotice;
+    reply.attributes.inode = kDirectory;
+    reply.attributes.mode = kModeDirectory | 0710;
+    reply.attributes.link_count = 2;
+    master.reply(request.reply_address(), reply);
+    return true;
   }
-  template <class T>
-  ErrorCode code_of(const std::function<void(Done<T>)>& call) {
-    std::optional<ErrorCode> code;
-    call([&](const Result<T>& result) { code = result.code(); });
-    EXPECT_TRUE(run_until([&] { return code.has_value(); }));
-    return code.value_or(ErrorCode::kInternal);
+  ErrorCode look_up(InodeId parent) {
+    return wait<Attributes>([&](auto done) { client_.lookup(parent, "name", done); });
   }
   Result<Attributes> attributes() {
     std::optional<Result<Attributes>> answer;
@@ -66,16 +58,8 @@ class ClientDirectoryTest : public testing::Test {
     }));
     ASSERT_TRUE(run_until([&] { return !client_.kept_attributes(kDirectory); }));
   }
-  bool run_until(const std::function<bool()>& predicate) {
-    return cluster_.events.run_until(predicate, std::chrono::minutes(1));
-  }
 
-  FakeCluster cluster_;
-  FakeHost host_{cluster_.events, cluster_.network, "client", 7};
   bool is_known_ = false;  // to the kernel
-  Client client_{
-      host_.world(), ClientOptions{.master = kFakeMaster, .name = "test"},
-      ClientEvents{.invalidate_contents = {}, .is_known = [this](InodeId) { return is_known_; }}};
 };
 
 TEST_F(ClientDirectoryTest, one_that_the_kernel_knows_tells_that_it_was_removed) {
@@ -87,7 +71,7 @@ TEST_F(ClientDirectoryTest, one_that_the_kernel_knows_tells_that_it_was_removed)
   EXPECT_EQ(removed->link_count, 0u);
   EXPECT_EQ(attributes().code(), ErrorCode::kOk);  // as often as it is asked
   EXPECT_EQ(look_up(kDirectory), ErrorCode::kNotFound);
-  EXPECT_EQ(code_of<Attributes>([&](auto done) {
+  EXPECT_EQ(wait<Attributes>([&](auto done) {
               client_.make({.parent = kDirectory, .name = "d", .symlink_target = {}}, done);
             }),
             ErrorCode::kNotFound);

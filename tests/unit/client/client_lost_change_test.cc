@@ -1,8 +1,7 @@
 // A change that the master has lost with its power and could not make again: whose fsync says so.
 #include <optional>
 
-#include "fuse-client/core/client.h"
-#include "tests/unit/client/fake_cluster.h"
+#include "tests/unit/client/client_rig.h"
 
 namespace dfs::client {
 namespace {
@@ -12,22 +11,12 @@ using std::chrono::seconds;
 constexpr InodeId kFile{5};
 constexpr InodeId kParent{6};
 
-class LostChange : public testing::Test {
+class LostChange : public ClientRig {
  protected:
   // Changes a file and a name, and the master loses both for good.
   void SetUp() override {
-    cluster_.files[kFile].attributes.mode = kModeRegular | 0644;
-    cluster_.on_other = [this](RpcServer& master, const RpcRequest& request) {
-      return answer(master, request);
-    };
-    ASSERT_EQ(wait<Unit>([&](auto done) { client_.start(done); }), ErrorCode::kOk);
-    EXPECT_EQ(wait<OpenedFile>([&](auto done) {
-                client_.open(kFile, {.write = true}, [this, done](Result<OpenedFile> opened) {
-                  handle_ = opened ? opened->handle : HandleId{};
-                  done(std::move(opened));
-                });
-              }),
-              ErrorCode::kOk);
+    ClientRig::SetUp();
+    open_to_write(kFile);
     AttributeChange change;
     change.inode = kFile;
     change.mode = 0600;
@@ -36,11 +25,11 @@ class LostChange : public testing::Test {
     EXPECT_EQ(wait<Unit>([&](auto done) { client_.unlink(kParent, "name", done); }),
               ErrorCode::kOk);
     cluster_.keep_alive_reply = {.incarnation = 2, .wants_replay = true};
-    EXPECT_TRUE(cluster_.events.run_until([this] { return was_replayed_; }, seconds(10)));
+    EXPECT_TRUE(run_until([this] { return was_replayed_; }, seconds(10)));
     cluster_.keep_alive_reply.wants_replay = false;
   }
 
-  bool answer(RpcServer& master, const RpcRequest& request) {
+  bool answer(RpcServer& master, const RpcRequest& request) override {
     ReplyAddress to = request.reply_address();
     to.stamp = {.index = request.envelope.sequence, .time = {}, .inode = {}};
     switch (request.envelope.type) {
@@ -60,13 +49,6 @@ class LostChange : public testing::Test {
       default: return false;
     }
   }
-  template <class T>
-  ErrorCode wait(const std::function<void(Done<T>)>& call) {
-    std::optional<ErrorCode> code;
-    call([&](Result<T> result) { code = result.code(); });
-    EXPECT_TRUE(cluster_.events.run_until([&] { return code.has_value(); }, seconds(30)));
-    return code.value_or(ErrorCode::kTimedOut);
-  }
   ErrorCode sync_file() {
     return wait<Unit>([&](auto done) { client_.sync(handle_, done); });
   }
@@ -77,10 +59,6 @@ class LostChange : public testing::Test {
     return wait<Unit>([&](auto done) { client_.sync_all(done); });
   }
 
-  FakeCluster cluster_;
-  FakeHost host_{cluster_.events, cluster_.network, "client", 7};
-  Client client_{host_.world(), {.master = kFakeMaster, .name = "test"}, {}};
-  HandleId handle_;
   bool was_replayed_ = false;
 };
 

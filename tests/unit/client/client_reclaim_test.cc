@@ -4,29 +4,18 @@
 #include <algorithm>
 #include <optional>
 
-#include "fuse-client/core/client.h"
-#include "tests/unit/client/fake_cluster.h"
+#include "tests/unit/client/client_rig.h"
 
 namespace dfs::client {
 namespace {
-
-using std::chrono::seconds;
 
 constexpr InodeId kFile{7};
 constexpr InodeId kParent{6};
 constexpr std::uint64_t kLease = 1;  // as the fake master counts notices
 
-class ClientReclaimTest : public testing::Test {
+class ClientReclaimTest : public ClientRig {
  protected:
-  void SetUp() override {
-    cluster_.on_other = [this](RpcServer& master, const RpcRequest& request) {
-      return take(master, request);
-    };
-    std::optional<ErrorCode> started;
-    client_.start([&](const Result<Unit>& result) { started = result.code(); });
-    EXPECT_TRUE(run_until([&] { return started == ErrorCode::kOk; }));
-  }
-  bool take(RpcServer& master, const RpcRequest& request) {
+  bool answer(RpcServer& master, const RpcRequest& request) override {
     master_ = &master;
     switch (request.envelope.type) {
       case MessageType::kLink:
@@ -37,9 +26,6 @@ class ClientReclaimTest : public testing::Test {
         return true;
       default: return false;
     }
-  }
-  bool run_until(const std::function<bool()>& predicate) {
-    return cluster_.events.run_until(predicate, seconds(30));
   }
   // The master may have lost what it said: nothing of that counts. What is asked is asked again.
   void lose_all_while_a_change_is_under_way() {
@@ -72,9 +58,6 @@ class ClientReclaimTest : public testing::Test {
     return attributes;
   }
 
-  FakeCluster cluster_;
-  FakeHost host_{cluster_.events, cluster_.network, "client", 7};
-  Client client_{host_.world(), {.master = kFakeMaster, .name = "test"}, {}};
   RpcServer* master_ = nullptr;
   std::optional<ReplyAddress> change_;
   bool was_replayed_ = false;

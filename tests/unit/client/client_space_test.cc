@@ -4,36 +4,23 @@
 #include <functional>
 #include <optional>
 
-#include "fuse-client/core/client.h"
-#include "tests/unit/client/fake_cluster.h"
+#include "tests/unit/client/client_rig.h"
 
 namespace dfs::client {
 namespace {
 
-using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr InodeId kFile{7};
 constexpr std::uint64_t kLength = 4096;
 
-class ClientSpaceTest : public testing::Test {
+class ClientSpaceTest : public ClientRig {
  protected:
   void SetUp() override {
-    cluster_.files[kFile].attributes.mode = kModeRegular | 0644;
-    cluster_.on_other = [this](RpcServer& master, const RpcRequest& request) {
-      return answer(master, request);
-    };
-    ASSERT_EQ(wait<Unit>([&](auto done) { client_.start(done); }), ErrorCode::kOk);
-    ASSERT_EQ(wait<OpenedFile>([&](auto done) {
-                client_.open(kFile, {.write = true, .no_atime = true},
-                             [this, done](const Result<OpenedFile>& opened) {
-                               handle_ = opened ? opened->handle : HandleId{};
-                               done(opened);
-                             });
-              }),
-              ErrorCode::kOk);
+    ClientRig::SetUp();
+    open_to_write(kFile);
   }
-  bool answer(RpcServer& master, const RpcRequest& request) {
+  bool answer(RpcServer& master, const RpcRequest& request) override {
     if (request.envelope.type == MessageType::kStatFilesystem) {
       ++questions_;
       master.reply(request.reply_address(), space_);
@@ -63,24 +50,10 @@ class ClientSpaceTest : public testing::Test {
       shown_bytes_ = reply ? reply->available_bytes : 0;
     });
   }
-  bool run_until(const std::function<bool()>& predicate, Duration limit = minutes(1)) {
-    return cluster_.events.run_until(predicate, limit);
-  }
   bool is_answered(Duration limit) {
     return run_until([this] { return outcome_.has_value(); }, limit);
   }
-  template <class T>
-  ErrorCode wait(const std::function<void(Done<T>)>& call) {
-    std::optional<ErrorCode> code;
-    call([&](const Result<T>& result) { code = result.code(); });
-    EXPECT_TRUE(run_until([&] { return code.has_value(); }));
-    return code.value_or(ErrorCode::kTimedOut);
-  }
 
-  FakeCluster cluster_;
-  FakeHost host_{cluster_.events, cluster_.network, "client", 7};
-  Client client_{host_.world(), {.master = kFakeMaster, .name = "test"}, {}};
-  HandleId handle_;
   StatFilesystemReply space_{.total_bytes = 0, .available_bytes = 0, .is_preliminary = true};
   int questions_ = 0;
   std::optional<ErrorCode> outcome_;

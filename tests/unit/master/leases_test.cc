@@ -342,15 +342,11 @@ TEST_F(LeasesTest, a_new_file_is_its_makers_to_write) {
   ASSERT_TRUE(made);
   EXPECT_NE(made->write_epoch, 0u);
   client->drops_at_once = false;
-  create.existing_is_ok = true;
-  ++other->sequence;
-  const auto opened = other->begin(
-      create,
-      CallOptions{.session = other->session, .sequence = other->sequence, .acknowledged = 0});
-  EXPECT_FALSE(is_answered(opened));
+  const auto found = begin_as(*other, LookupRequest{.parent = kRootInode, .name = "f"});
+  EXPECT_FALSE(is_answered(found));
   client->acknowledge_notices();
-  ASSERT_TRUE(is_answered(opened));
-  EXPECT_EQ((**opened)->write_epoch, 0u);
+  ASSERT_TRUE(is_answered(found));
+  EXPECT_EQ((**found)->write_epoch, 0u);
 }
 
 TEST_F(LeasesTest, bytes_over_what_another_changed_are_refused) {

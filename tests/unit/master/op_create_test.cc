@@ -85,18 +85,6 @@ TEST_F(OpCreate, a_name_that_is_taken_is_refused) {
   EXPECT_EQ(client->change(file_named("d")).code(), ErrorCode::kExists);
 }
 
-TEST_F(OpCreate, an_existing_file_is_the_answer_when_asked_so) {
-  const InodeId made = client->make_file("a");
-  client->make_directory("d");
-  CreateRequest request = file_named("a");
-  request.existing_is_ok = true;
-  const auto reply = client->change(request);
-  ASSERT_TRUE(reply);
-  EXPECT_EQ(reply->attributes.inode, made);
-  request.name = "d";
-  EXPECT_EQ(client->change(request).code(), ErrorCode::kExists);
-}
-
 TEST_F(OpCreate, impossible_names_are_refused) {
   for (const std::string& name : {std::string(), std::string("."), std::string(".."),
                                   std::string("a/b"), std::string("a\0b", 3)}) {

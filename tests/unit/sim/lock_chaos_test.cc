@@ -73,7 +73,7 @@ class LockChaos : public testing::Test {
     std::optional<Result<client::OpenedFile>> made;
     client(0).create(
         {.parent = kRootInode, .name = "f", .mode = kModeRegular | 0644, .symlink_target = {}}, {},
-        true, [&](Result<client::OpenedFile> opened) { made = std::move(opened); });
+        [&](Result<client::OpenedFile> opened) { made = std::move(opened); });
     EXPECT_TRUE(run_until([&] { return made.has_value(); }) && *made);
     return (*made)->attributes.inode;
   }

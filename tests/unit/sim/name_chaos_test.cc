@@ -107,6 +107,7 @@ class NameChaos : public testing::Test {
     };
   }
   void open(Program& program, const std::string& name);
+  void create(Program& program, const std::string& name, bool is_exclusive);
   void begin_file(Program& program, const OpenedFile& opened) {
     program.file = opened.handle;
     inodes_[opened.handle.value * kClients + program.client] = opened.attributes.inode;
@@ -149,18 +150,28 @@ void NameChaos::open(Program& program, const std::string& name) {
                   }));
 }
 
+// What is there is opened unless it is asked for exclusively.
+void NameChaos::create(Program& program, const std::string& name, bool is_exclusive) {
+  const auto created = answer<OpenedFile>(
+      program, "create", [&](const OpenedFile& file) { begin_file(program, file); });
+  Client& it = client(program.client);
+  program.operation = it.create(
+      {.parent = kRootInode, .name = name, .mode = kModeRegular | 0644, .symlink_target = {}},
+      {.write = true}, [=, this, &program](Result<OpenedFile> made) {
+        const bool is_there = made.code() == ErrorCode::kExists;
+        created(std::move(made));
+        if (is_there && !is_exclusive) {
+          open(program, name);
+        }
+      });
+}
+
 void NameChaos::use_names(Program& program) {
   Client& it = client(program.client);
   const std::string first = name();
   switch (random_->below(8)) {
     case 0:
-    case 1:
-      program.operation = it.create(
-          {.parent = kRootInode, .name = first, .mode = kModeRegular | 0644, .symlink_target = {}},
-          {.write = true}, random_->below(2) == 0,
-          answer<OpenedFile>(program, "create",
-                             [&](const OpenedFile& file) { begin_file(program, file); }));
-      break;
+    case 1: create(program, first, random_->below(2) == 0); break;
     case 2:
       program.operation = it.unlink(kRootInode, first, answer<Unit>(program, "unlink"));
       break;

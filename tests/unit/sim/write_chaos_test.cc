@@ -73,6 +73,7 @@ class WriteChaos : public testing::Test {
   }
   void step(Program& program);
   void open(Program& program, const std::string& name);
+  void open_there(Program& program, const std::string& name, client::OpenFlags flags);
   void use(Program& program);
   template <class T>
   client::Done<T> answer(Program& program, const char* call,
@@ -155,11 +156,28 @@ void WriteChaos::open(Program& program, const std::string& name) {
   client::OpenFlags flags;
   flags.write = true;
   flags.truncate = below(3) == 0;
+  const auto created = answer<OpenedFile>(
+      program, "create", [&program](const OpenedFile& file) { program.file = file.handle; });
   program.operation = client(program).create(
       {.parent = kRootInode, .name = name, .mode = kModeRegular | 0644, .symlink_target = {}},
-      flags, false, answer<OpenedFile>(program, "create", [&program](const OpenedFile& file) {
-        program.file = file.handle;
-      }));
+      flags, [=, this, &program](Result<OpenedFile> made) {
+        const bool is_there = made.code() == ErrorCode::kExists;
+        created(std::move(made));
+        if (is_there) {
+          open_there(program, name, flags);
+        }
+      });
+}
+
+void WriteChaos::open_there(Program& program, const std::string& name, client::OpenFlags flags) {
+  const auto found = [this, &program, flags](const Attributes& file) {
+    program.operation = client(program).open(
+        file.inode, flags,
+        answer<OpenedFile>(program, "open",
+                           [&program](const OpenedFile& opened) { program.file = opened.handle; }));
+  };
+  program.operation =
+      client(program).lookup(kRootInode, name, answer<Attributes>(program, "lookup", found));
 }
 
 void WriteChaos::use(Program& program) {
