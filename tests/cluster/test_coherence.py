@@ -2,6 +2,7 @@
 import ctypes
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -262,6 +263,52 @@ class CoherenceTest(ClusterTest):
         for loop in loops:
             self.assertEqual(loop.wait(timeout=120), 0)
         self.assertEqual(os.listdir(self.one.path("d")), os.listdir(self.two.path("d")))
+
+    def test_the_path_of_an_exchanged_directory_leads_to_the_new_one(self):
+        """Many walk by it while it is exchanged elsewhere and their mount changes names beside it."""
+        def look(use):
+            while not stop.is_set():
+                before = latest[0]
+                try:
+                    seen = use()
+                except FileNotFoundError:
+                    continue  # removed on the way
+                except OSError as error:
+                    failures.append(error)
+                    return
+                looks.append(seen)
+                if seen is not None and seen < before:
+                    failures.append((use, seen, before))
+
+        def listed():
+            return next((int(name) for name in os.listdir(self.two.path("t/d"))), None)
+
+        def entered():
+            i = latest[0]
+            os.stat(self.two.path(f"t/d/{i}"))
+            return i
+
+        def beside():
+            os.close(os.open(self.two.path("t/x"), os.O_CREAT | os.O_WRONLY))
+            os.unlink(self.two.path("t/x"))
+
+        latest, looks, failures, stop = [1], [], [], threading.Event()
+        os.makedirs(self.one.path("t/d/1"))
+        uses = (listed, listed, entered, entered, beside)
+        threads = [threading.Thread(target=look, args=(use,)) for use in uses]
+        for thread in threads:
+            thread.start()
+        new, current = self.one.path("t/new"), self.one.path("t/d")
+        for i in range(2, 150):
+            os.makedirs(f"{new}/{i}")
+            exchange(new, current)
+            latest[0] = i
+            shutil.rmtree(new)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        self.assertGreater(len(looks), 100)
 
     def test_a_mount_inside_the_mount_survives_changes_by_others(self):
         os.makedirs(self.one.path("a/inner"))
