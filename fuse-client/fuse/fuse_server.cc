@@ -339,7 +339,8 @@ std::optional<Attributes> FuseServer::found_attributes(fuse_req_t request, Inode
 }
 
 bool FuseServer::must_walk_again(fuse_req_t request, InodeId inode, Use use) {
-  const bool is_suspect = dropper_ && dropper_->is_suspect(inode) && !client_.is_open(inode);
+  const bool is_suspect =
+      inode != root_ && dropper_ && dropper_->is_suspect(inode) && !client_.is_open(inode);
   return walks_.must_walk_again(fuse_req_ctx(request)->pid, inode, use, is_suspect,
                                 scheduler_.now());
 }
@@ -448,6 +449,7 @@ void FuseServer::answer_root_attributes(fuse_req_t request) {
 
 client::Done<Attributes> FuseServer::answer_entry(fuse_req_t request, InodeId parent,
                                                   std::string name) {
+  walks_.asks_for_name(fuse_req_ctx(request)->pid);
   requests_.begin_name(parent, name);
   auto done = answer<Attributes>(request, [this, request, parent, name](const Attributes& found) {
     reply_entry(request, parent, name, found);
@@ -517,7 +519,8 @@ void FuseServer::forget(InodeId inode, std::uint64_t count) {
   }
 }
 
-std::uint64_t FuseServer::open_directory(InodeId inode) {
+std::uint64_t FuseServer::open_directory(fuse_req_t request, InodeId inode) {
+  walks_.opened_directory(fuse_req_ctx(request)->pid, inode, scheduler_.now());
   const std::uint64_t id = next_directory_++;
   directories_[id].inode = inode;
   client_.open_directory(inode);

@@ -186,7 +186,7 @@ class FuseServer {
 
   RequestReader& reader() { return reader_; }
 
-  std::uint64_t open_directory(InodeId inode);
+  std::uint64_t open_directory(fuse_req_t request, InodeId inode);
   OpenDirectory* directory(std::uint64_t id);
   void close_directory(std::uint64_t id);
 

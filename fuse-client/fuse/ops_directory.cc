@@ -169,8 +169,12 @@ void list(const Listing& listing) {
 
 void op_opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* asked) {
   FuseServer& server = server_of(request);
+  if (server.must_walk_again(request, server.from_kernel(inode), Use::kOpen)) {
+    fuse_reply_err(request, ESTALE);
+    return;
+  }
   fuse_file_info file = *asked;
-  file.fh = server.open_directory(server.from_kernel(inode));
+  file.fh = server.open_directory(request, server.from_kernel(inode));
   if (fuse_reply_open(request, &file) != 0) {
     server.close_directory(file.fh);
   }

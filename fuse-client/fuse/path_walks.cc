@@ -8,17 +8,19 @@ namespace dfs::fuse {
 bool PathWalks::must_walk_again(pid_t caller, InodeId inode, Use use, bool is_suspect,
                                 MonoTime now) {
   const auto place = walks_.find(caller);
-  const bool is_second = place != walks_.end() && place->second.is_second;
+  const bool is_known = place != walks_.end();
+  const bool is_second = is_known && place->second.is_second;
   if (is_second) {
     share_found(place->second, inode, now);
   }
-  Found* found = place == walks_.end() ? nullptr : place->second.find(inode);
+  Found* found = is_known ? place->second.find(inode) : nullptr;
   const bool is_true = is_second && found != nullptr && now - found->at <= kWalkTime &&
                        (use == Use::kOpen || found->may_ask());
   // Of a second walk only where it starts is not asked for by a name.
-  const bool is_start = is_second && place->second.found.empty() && use == Use::kAttributes &&
-                        now - place->second.at <= kWalkTime;
-  const bool is_allowed = !is_suspect || is_true || is_start;
+  const bool is_start = is_second && !place->second.has_asked;
+  const bool is_opened = is_known && place->second.opened_directory == inode;
+  const bool is_allowed =
+      !is_suspect || is_true || ((is_start || is_opened) && now - place->second.at <= kWalkTime);
   if (!is_allowed) {
     walk_again(caller, now);
   } else if (found != nullptr) {
@@ -53,6 +55,17 @@ bool PathWalks::begins_after_second(pid_t caller, MonoTime now) {
     walks_.erase(place);
   }
   return is_second;
+}
+
+void PathWalks::opened_directory(pid_t caller, InodeId inode, MonoTime now) {
+  remember(caller, {.at = now, .opened_directory = inode});
+}
+
+void PathWalks::asks_for_name(pid_t caller) {
+  if (const auto place = walks_.find(caller); place != walks_.end()) {
+    place->second.has_asked = true;
+    place->second.opened_directory = {};
+  }
 }
 
 void PathWalks::found(pid_t caller, const Attributes& attributes, bool asks_again, MonoTime now) {

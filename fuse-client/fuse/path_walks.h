@@ -48,6 +48,11 @@ class PathWalks {
   // For each request, once it is known to be the last of its call or not: whether it comes after a
   // second walk, so that another ESTALE would reach the application.
   bool begins_after_second(pid_t caller, MonoTime now);
+  // It has opened the directory, and may ask for its attributes then without a path, as opendir(3)
+  // does: its call is over.
+  void opened_directory(pid_t caller, InodeId inode, MonoTime now);
+  // It asks for a name: what it uses from now on it has found.
+  void asks_for_name(pid_t caller);
   // It asked for a name, and this is what the name stands for. `asks_again`: it has to ask for the
   // attributes, too.
   void found(pid_t caller, const Attributes& attributes, bool asks_again, MonoTime now);
@@ -71,6 +76,8 @@ class PathWalks {
     MonoTime at = {};      // when it was told or last found something
     bool is_over = false;  // it has used what its path names, or is about to
     bool is_call_ending = false;
+    bool has_asked = false;      // for a name
+    InodeId opened_directory{};  // none: as usual
 
     Found* find(InodeId inode);
     void add(const Found& another);

@@ -22,6 +22,7 @@ class PathWalksTest : public testing::Test {
     attributes.inode = inode;
     attributes.mode = inode == kFile || inode == kNext ? kModeRegular : kModeDirectory;
     attributes.size_bytes = 100 + inode.value;
+    walks.asks_for_name(caller);
     walks.found(caller, attributes, asks_again, now);
   }
   bool is_awaited(InodeId inode, std::vector<std::string> names = {}) {
@@ -125,18 +126,32 @@ TEST_F(PathWalksTest, what_another_found_meanwhile_counts) {
   found(kOther, kFile);
   now += std::chrono::milliseconds(1);
   EXPECT_FALSE(opens(kCaller, kFile));
+  walks.asks_for_name(kCaller);
   EXPECT_FALSE(opens(kCaller, kFile));  // found before
+  walks.asks_for_name(kCaller);
   found(kOther, kFile);
   EXPECT_TRUE(opens(kCaller, kFile));
   EXPECT_TRUE(walks.begins_after_second(kCaller, now));
   EXPECT_FALSE(opens(kCaller, kFile));
 }
 
-// A program can work in a directory that another client has just moved.
+// A program can work in a directory that another client has just moved, or have it open.
 TEST_F(PathWalksTest, where_the_walk_starts_needs_no_name) {
   EXPECT_FALSE(asks_attributes(kCaller, kDirectory));
   EXPECT_TRUE(asks_attributes(kCaller, kDirectory));
-  found(kCaller, kSubdirectory);
+  EXPECT_TRUE(opens(kCaller, kDirectory));
+  walks.asks_for_name(kCaller);  // nothing is found
+  EXPECT_FALSE(asks_attributes(kCaller, kDirectory));
+  now += kWalkTime + std::chrono::milliseconds(1);
+  EXPECT_FALSE(asks_attributes(kCaller, kDirectory));
+}
+
+TEST_F(PathWalksTest, who_has_just_opened_a_directory_may_ask_for_its_attributes) {
+  walks.opened_directory(kCaller, kDirectory, now);
+  EXPECT_FALSE(walks.begins_after_second(kCaller, now));
+  EXPECT_TRUE(asks_attributes(kCaller, kDirectory));
+  EXPECT_FALSE(asks_attributes(kOther, kDirectory));
+  walks.asks_for_name(kCaller);
   EXPECT_FALSE(asks_attributes(kCaller, kDirectory));
 }
 
