@@ -311,6 +311,11 @@ void FuseServer::drop_when_unused(const std::vector<LeaseChange>& changes, MonoT
                        }));
 }
 
+std::uint64_t FuseServer::write_begins(InodeId file, std::uint64_t offset,
+                                       std::uint64_t size_bytes) {
+  return dropper_ ? dropper_->write_begins(file, offset, size_bytes) : 0;
+}
+
 void FuseServer::write_ends(InodeId file, std::uint64_t write, Task ended) {
   if (dropper_) {
     dropper_->write_ends(file, write, std::move(ended));
@@ -326,6 +331,20 @@ void FuseServer::drop_range(InodeId file, std::uint64_t offset, std::uint64_t si
   } else {
     dropped();
   }
+}
+
+bool FuseServer::cannot_be_moved(const Attributes& found, InodeId to_directory) const {
+  if (!found.is_directory()) {
+    return false;
+  }
+  const std::vector<KernelName> names = names_.names(found.inode);  // it has one; the others had it
+  return !names.empty() && names.back().directory != to_directory &&
+         locks_.hinder_move_from(names.back().directory);
+}
+
+void FuseServer::release(client::HandleId handle) {
+  direct_files_.forget(handle);
+  client_.release(handle);
 }
 
 void FuseServer::note_asked_for(InodeId inode) {
@@ -384,6 +403,11 @@ void FuseServer::started(fuse_req_t request, client::OperationId operation, Woke
   waiting_[request] = {operation, woken_by};
   client_.note_caller(operation, static_cast<std::uint32_t>(fuse_req_ctx(request)->pid));
   fuse_req_interrupt_func(request, on_interrupt, this);
+}
+
+void FuseServer::ended(fuse_req_t request) {
+  waiting_.erase(request);
+  locks_.ends(request);
 }
 
 void FuseServer::interrupt(fuse_req_t request) {

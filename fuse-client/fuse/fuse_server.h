@@ -23,6 +23,7 @@
 #include "fuse-client/core/lifetime.h"
 #include "fuse-client/fuse/cache_dropper.h"
 #include "fuse-client/fuse/direct_io.h"
+#include "fuse-client/fuse/directory_locks.h"
 #include "fuse-client/fuse/file_sizes.h"
 #include "fuse-client/fuse/fuse_api.h"
 #include "fuse-client/fuse/inode_requests.h"
@@ -101,7 +102,7 @@ class FuseServer {
   // Remembers how to interrupt what `request` started; ended() when it is answered.
   void started(fuse_req_t request, client::OperationId operation,
                WokenBy woken_by = WokenBy::kFatalSignals);
-  void ended(fuse_req_t request) { waiting_.erase(request); }
+  void ended(fuse_req_t request);
   void interrupt(fuse_req_t request);
 
   // A callback that answers `request` with the error, or hands the value to `on_value`.
@@ -157,9 +158,7 @@ class FuseServer {
   // As CacheDropper's.
   void write_back_begins(InodeId file) { dropper_->write_back_begins(file); }
   void write_back_ends(InodeId file) { dropper_->write_back_ends(file); }
-  std::uint64_t write_begins(InodeId file, std::uint64_t offset, std::uint64_t size_bytes) {
-    return dropper_ ? dropper_->write_begins(file, offset, size_bytes) : 0;
-  }
+  std::uint64_t write_begins(InodeId file, std::uint64_t offset, std::uint64_t size_bytes);
   void write_ends(InodeId file, std::uint64_t write, Task ended);
   void drop_range(InodeId file, std::uint64_t offset, std::uint64_t size_bytes, Task dropped);
   // Whether the kernel must walk the path again that led it to the inode. Who has the inode open
@@ -172,13 +171,13 @@ class FuseServer {
   // Other clients have changed it a moment ago, or asked for what is written to it here.
   bool is_contended(InodeId inode) const { return dropper_ && dropper_->is_contended(inode); }
   void note_asked_for(InodeId inode);
+  DirectoryLocks& locks() { return locks_; }
+  // It is a directory that the kernel knows at another place, and cannot move at this moment.
+  bool cannot_be_moved(const Attributes& found, InodeId to_directory) const;
   DirectFiles& direct_files() { return direct_files_; }
   FileSizes& sizes() { return sizes_; }
   OwnCuts& own_cuts() { return own_cuts_; }
-  void release(client::HandleId handle) {
-    direct_files_.forget(handle);
-    client_.release(handle);
-  }
+  void release(client::HandleId handle);
   void count_lookup(InodeId inode) { names_.count(inode); }
   void forget(InodeId inode, std::uint64_t count);
   std::uint64_t lookup_count(InodeId inode) const { return names_.lookups(inode); }
@@ -217,6 +216,7 @@ class FuseServer {
   OwnCuts own_cuts_{scheduler_};
   DirectIoHandshake direct_io_;
   PathWalks walks_;
+  DirectoryLocks locks_;
   InodeRequests requests_;
   KernelNames names_;
 

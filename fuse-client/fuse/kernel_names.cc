@@ -67,8 +67,9 @@ bool KernelNames::give(InodeId inode, const KernelName& given) {
   Known& known = inodes_[inode];
   std::vector<KernelName> names = unpacked(known.names);
   if (const auto place = find(names, given); place != names.end()) {
-    if (place->has_time != given.has_time) {
+    if (place->has_time != given.has_time || place + 1 != names.end()) {
       place->has_time = given.has_time;
+      std::rotate(place, place + 1, names.end());
       set_names(known, names);
     }
     return true;

@@ -46,7 +46,7 @@ class KernelNames {
   bool give(InodeId inode, const KernelName& name);
   // The kernel has moved what it believed the name to stand for.
   void renamed(InodeId inode, const KernelName& from, const KernelName& to);
-  std::vector<KernelName> names(InodeId inode) const;
+  std::vector<KernelName> names(InodeId inode) const;  // the last one given is the last
 
  private:
   struct Known {

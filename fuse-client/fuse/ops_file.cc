@@ -123,6 +123,7 @@ void op_create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t m
           }
         });
       });
+  server.locks().begins(request, arguments.parent);
   create(request,
          {.arguments = std::move(arguments),
           .flags = open_flags(asked->flags),

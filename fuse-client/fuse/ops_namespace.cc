@@ -11,6 +11,9 @@ namespace {
 constexpr unsigned kRenameNoReplace = 1;  // RENAME_NOREPLACE of <linux/fs.h>
 constexpr unsigned kRenameExchange = 2;   // RENAME_EXCHANGE
 constexpr unsigned kRenameWhiteout = 4;   // RENAME_WHITEOUT
+// For a directory that the kernel cannot move, see directory_locks.h.
+constexpr int kMoveTries = 20;
+constexpr std::chrono::milliseconds kMoveStep{1};
 // How often attributes are asked for at most, see get_attributes.
 constexpr int kSizeTries = 1 + OwnCuts::kRestartsMax;
 
@@ -30,13 +33,29 @@ client::CreateArguments create_arguments(fuse_req_t request, fuse_ino_t parent, 
           .umask = caller->umask};
 }
 
+void look_up(fuse_req_t request, InodeId directory, const std::string& name, int tries,
+             const client::Done<Attributes>& done) {
+  FuseServer& server = server_of(request);
+  const auto found = [&server, request, directory, name, tries,
+                      done](const Result<Attributes>& result) {
+    if (tries == 1 || !result || !server.cannot_be_moved(*result, directory)) {
+      done(result);
+      return;
+    }
+    const auto again = [request, directory, name, tries, done] {
+      look_up(request, directory, name, tries - 1, done);
+    };
+    server.scheduler().run_after(kMoveStep, server.lifetime().guard(again));
+  };
+  server.started(request, server.client().lookup(directory, name, found));
+}
+
 void op_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   FuseServer& server = server_of(request);
   // That a name does not exist is remembered by the core alone: the kernel could be told of its
   // coming only under a lock that may be held by who waits for that.
   const InodeId directory = server.from_kernel(parent);
-  server.started(request, server.client().lookup(directory, name,
-                                                 server.answer_entry(request, directory, name)));
+  look_up(request, directory, name, kMoveTries, server.answer_entry(request, directory, name));
 }
 
 void op_forget(fuse_req_t request, fuse_ino_t inode, std::uint64_t count) {
@@ -180,6 +199,7 @@ void make(fuse_req_t request, client::CreateArguments arguments) {
   FuseServer& server = server_of(request);
   server.call_ends(request);
   auto done = server.answer_entry(request, arguments.parent, arguments.name);
+  server.locks().begins(request, arguments.parent);
   server.started(request, server.client().make(std::move(arguments), std::move(done)));
 }
 
@@ -205,6 +225,7 @@ void op_unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
   const InodeId directory = server.from_kernel(parent);
   const std::string removed = name;
   if_may_remove(server, request, directory, removed, [&server, request, directory, removed] {
+    server.locks().begins(request, directory);
     server.started(request,
                    server.client().unlink(directory, removed, server.answer_unit(request)));
   });
@@ -215,6 +236,7 @@ void op_rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
   const InodeId directory = server.from_kernel(parent);
   const std::string removed = name;
   if_may_remove(server, request, directory, removed, [&server, request, directory, removed] {
+    server.locks().begins(request, directory);
     server.started(
         request, server.client().remove_directory(directory, removed, server.answer_unit(request)));
   });
@@ -261,6 +283,7 @@ void op_rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino
         fuse_reply_err(request, 0);
       });
   if_may_rename(server, request, rename, [&server, request, rename, done] {
+    server.locks().begins(request, rename.parent, rename.new_parent);
     server.started(request, server.client().rename(rename, done));
   });
 }
@@ -273,6 +296,7 @@ void op_link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t new_parent, const 
   }
   server.call_ends(request);
   const InodeId directory = server.from_kernel(new_parent);
+  server.locks().begins(request, directory);
   server.started(request, server.client().link(server.from_kernel(inode), directory, new_name,
                                                server.answer_entry(request, directory, new_name)));
 }

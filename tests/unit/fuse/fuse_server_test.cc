@@ -423,6 +423,73 @@ TEST_F(SecondWalkTest, its_answer_may_be_long_in_coming) {
   EXPECT_EQ(answer->error, ENOENT);
 }
 
+// A directory that was moved, but not by this kernel.
+class MovedDirectoryTest : public FuseRig {
+ protected:
+  void SetUp() override {
+    start();
+    from = make_directory(kRoot, "from");
+    to = make_directory(kRoot, "to");
+    moved = make_directory(from, "d");
+    bool is_done = false;
+    RenameRequest rename;
+    rename.parent = InodeId{from};
+    rename.name = "d";
+    rename.new_parent = InodeId{to};
+    rename.new_name = "d";
+    client->rename(rename, [&is_done](const Result<RenameReply>& reply) {
+      EXPECT_TRUE(reply);
+      is_done = true;
+    });
+    ASSERT_TRUE(run_until([&] { return is_done; }));
+    lookup(kRoot, "to");  // what follows is answered from here
+    master->pause();
+  }
+  void TearDown() override { master->resume(); }
+  std::uint64_t make_in(std::uint64_t directory) {
+    return kernel->send(FUSE_MKDIR, directory, raw(fuse_mkdir_in{}) + terminated("new"));
+  }
+  // After how many milliseconds it is found.
+  std::int64_t find_it() {
+    const MonoTime begin = events.now();
+    EXPECT_EQ(lookup(to, "d").nodeid, moved);
+    return std::chrono::duration_cast<std::chrono::milliseconds>(events.now() - begin).count();
+  }
+
+  std::uint64_t from = 0, to = 0, moved = 0;
+};
+
+TEST_F(MovedDirectoryTest, it_is_found_when_the_kernel_can_move_it) {
+  EXPECT_EQ(find_it(), 0);
+  make_in(from);
+  EXPECT_EQ(find_it(), 0);  // it has
+}
+
+TEST_F(MovedDirectoryTest, who_looks_it_up_waits_for_changes_where_it_was) {
+  make_in(to);
+  make_in(from);
+  const std::uint64_t request = kernel->send(FUSE_LOOKUP, to, terminated("d"));
+  run_for(std::chrono::milliseconds(5));
+  EXPECT_FALSE(kernel->answer(request));
+  master->resume();
+  std::optional<Answer> answer;
+  ASSERT_TRUE(run_until([&] { return (answer = kernel->answer(request)).has_value(); }));
+  EXPECT_EQ(answer->at<fuse_entry_out>().nodeid, moved);
+}
+
+TEST_F(MovedDirectoryTest, it_is_not_waited_for_long) {
+  make_in(from);
+  const std::int64_t took_ms = find_it();
+  EXPECT_GE(took_ms, 10);
+  EXPECT_LE(took_ms, 50);
+}
+
+TEST_F(MovedDirectoryTest, changes_elsewhere_do_not_hinder) {
+  make_in(kRoot);
+  make_in(to);
+  EXPECT_EQ(find_it(), 0);
+}
+
 class FuseServerNoAtimeTest : public FuseRig {};
 
 TEST_F(FuseServerNoAtimeTest, reads_leave_access_times_alone_when_told) {

@@ -40,8 +40,8 @@ TEST(KernelNamesTest, names_are_kept_as_they_were_given_last) {
   EXPECT_TRUE(names.give(kFile, name("a", false)));
   EXPECT_TRUE(names.give(kOther, name("b")));
   EXPECT_EQ(names.names(kFile),
-            (std::vector<KernelName>{name("a", false), name(longest, true, kOtherDirectory),
-                                     name("a", true, kOtherDirectory)}));
+            (std::vector<KernelName>{name(longest, true, kOtherDirectory),
+                                     name("a", true, kOtherDirectory), name("a", false)}));
 }
 
 TEST(KernelNamesTest, what_does_not_fit_is_given_for_no_time) {
