@@ -18,7 +18,7 @@ namespace dfs::fuse {
 
 class DirectoryLocks {
  public:
-  // A request changes names in a directory, or in two.
+  // A request is about names in a directory, or in two.
   void begins(fuse_req_t request, InodeId directory) { begins(request, directory, directory); }
   void begins(fuse_req_t request, InodeId directory, InodeId other) {
     locked_[request] = {directory, other};

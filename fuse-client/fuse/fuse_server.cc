@@ -333,13 +333,14 @@ void FuseServer::drop_range(InodeId file, std::uint64_t offset, std::uint64_t si
   }
 }
 
-bool FuseServer::cannot_be_moved(const Attributes& found, InodeId to_directory) const {
+std::optional<InodeId> FuseServer::former_place(const Attributes& found,
+                                                InodeId to_directory) const {
   if (!found.is_directory()) {
-    return false;
+    return std::nullopt;
   }
   const std::vector<KernelName> names = names_.names(found.inode);  // it has one; the others had it
-  return !names.empty() && names.back().directory != to_directory &&
-         locks_.hinder_move_from(names.back().directory);
+  const bool is_elsewhere = !names.empty() && names.back().directory != to_directory;
+  return is_elsewhere ? std::optional(names.back().directory) : std::nullopt;
 }
 
 void FuseServer::release(client::HandleId handle) {

@@ -172,8 +172,8 @@ class FuseServer {
   bool is_contended(InodeId inode) const { return dropper_ && dropper_->is_contended(inode); }
   void note_asked_for(InodeId inode);
   DirectoryLocks& locks() { return locks_; }
-  // It is a directory that the kernel knows at another place, and cannot move at this moment.
-  bool cannot_be_moved(const Attributes& found, InodeId to_directory) const;
+  // Where else the kernel knows it to be, when it is a directory.
+  std::optional<InodeId> former_place(const Attributes& found, InodeId to_directory) const;
   DirectFiles& direct_files() { return direct_files_; }
   FileSizes& sizes() { return sizes_; }
   OwnCuts& own_cuts() { return own_cuts_; }

@@ -38,7 +38,9 @@ void look_up(fuse_req_t request, InodeId directory, const std::string& name, int
   FuseServer& server = server_of(request);
   const auto found = [&server, request, directory, name, tries,
                       done](const Result<Attributes>& result) {
-    if (tries == 1 || !result || !server.cannot_be_moved(*result, directory)) {
+    const auto from = result ? server.former_place(*result, directory) : std::nullopt;
+    const bool is_first = tries == kMoveTries;  // what locks it may not have been read yet
+    if (tries == 1 || !from || (!is_first && !server.locks().hinder_move_from(*from))) {
       done(result);
       return;
     }
@@ -55,6 +57,7 @@ void op_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   // That a name does not exist is remembered by the core alone: the kernel could be told of its
   // coming only under a lock that may be held by who waits for that.
   const InodeId directory = server.from_kernel(parent);
+  server.locks().begins(request, directory);
   look_up(request, directory, name, kMoveTries, server.answer_entry(request, directory, name));
 }
 
