@@ -445,9 +445,15 @@ class MovedDirectoryTest : public FuseRig {
     lookup(kRoot, "to");  // what follows is answered from here
     master->pause();
   }
-  void TearDown() override { master->resume(); }
-  std::uint64_t make_in(std::uint64_t directory) {
-    return kernel->send(FUSE_MKDIR, directory, raw(fuse_mkdir_in{}) + terminated("new"));
+  void TearDown() override {
+    master->resume();
+    for (const std::uint64_t change : changes) {
+      EXPECT_TRUE(run_until([&] { return kernel->answer(change).has_value(); }));
+    }
+  }
+  void make_in(std::uint64_t directory) {
+    changes.push_back(
+        kernel->send(FUSE_MKDIR, directory, raw(fuse_mkdir_in{}) + terminated("new")));
   }
   // After how many milliseconds it is found.
   std::int64_t find_it() {
@@ -457,6 +463,7 @@ class MovedDirectoryTest : public FuseRig {
   }
 
   std::uint64_t from = 0, to = 0, moved = 0;
+  std::vector<std::uint64_t> changes;
 };
 
 TEST_F(MovedDirectoryTest, it_is_found_when_the_kernel_can_move_it) {
