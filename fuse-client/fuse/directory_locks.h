@@ -1,11 +1,11 @@
-// Directories that the kernel keeps locked while it waits for answers to requests that change
-// names.
+// Directories that the kernel keeps locked while it waits for answers to requests about names
+// there: changes of them, and look-ups, which may be the first part of changes.
 //
 // A directory that another client has moved the kernel moves, too, when it is told of it at the new
 // place. It does so only if it gets the locks of the old place and, between two directories, of all
 // renames at once; else the look-up fails with ESTALE (__d_unalias in Linux' fs/dcache.c), after a
-// second try for the program. So such a look-up waits for a moment, see op_lookup. Loop thread
-// only.
+// second try for the program. So such a look-up waits for a moment, see look_up() in
+// ops_namespace.cc. Loop thread only.
 #pragma once
 
 #include <algorithm>
